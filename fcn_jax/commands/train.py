@@ -1,0 +1,35 @@
+"""Trains an experiment, or goes on with one."""
+
+import argparse
+
+from fcn_jax.commands import recipes
+
+HELP = "train an experiment; the same command goes on with a stopped one"
+EXAMPLES = """\
+python launch.py train --config=shapes_fcn8s --workdir=runs/shapes_fcn8s
+python launch.py train --config=camvid_fcn8s --workdir=runs/camvid_fcn8s \\
+    --config.data.source_dir=CamVid --config.train.num_steps=2000
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    recipes.add_config_argument(parser)
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the run folder")
+
+
+def run(args: argparse.Namespace) -> None:
+    from fcn_jax.train.loop import train
+
+    report = train(
+        args.config.to_dict(),
+        args.workdir,
+        experiment=args.experiment,
+        command=args.command_line,
+    )
+    if report is None:
+        print(f"{args.workdir} is complete: nothing to do")
+        return
+    print(
+        f"{args.workdir}: {report['split']} mean IoU {report['mean_iou']:.4f} "
+        f"at step {report['step']}"
+    )

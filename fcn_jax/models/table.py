@@ -1,0 +1,91 @@
+"""A network as a table: what every layer makes, where it lies, what it costs.
+
+The table is recorded while the network runs on abstract arrays, so it takes no time, no memory and
+no second description of the network.
+"""
+
+from fractions import Fraction
+from math import prod
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fcn_jax.models import layers
+from fcn_jax.ops import geometry
+
+
+class Row(NamedTuple):
+    """One layer, by the release's name of its output.
+
+    Attributes:
+        layer: its geometry; None for a sum.
+        height, width, channels: of its output.
+        stride, start: image pixels between units, and the image position of unit 0's centre.
+        field: the largest receptive field of a unit, in image pixels.
+        params: number of trained values.
+        multiply_adds: for one image.
+    """
+
+    name: str
+    kind: str
+    layer: geometry.Layer | None
+    height: int
+    width: int
+    channels: int
+    stride: Fraction
+    start: Fraction
+    field: int
+    params: int
+    multiply_adds: int
+
+
+def layer_table(model: nn.Module, *, height: int, width: int) -> list[Row]:
+    """Lists the layers of `model`, in the order in which they run, for one image of this size."""
+    calls = []
+
+    def record(call, args, kwargs, context):
+        output = call(*args, **kwargs)
+        if isinstance(output, layers.Blob) and context.method_name == "__call__":
+            calls.append((context.module.clone(parent=None), context.module.path, args, output))
+        return output
+
+    def run():
+        images = jnp.zeros((1, height, width, 3))
+        with nn.intercept_methods(record):
+            return model.init(jax.random.key(0), images, train=False)
+
+    params = jax.eval_shape(run)["params"]
+    return [_row(module, path, args, output, params) for module, path, args, output in calls]
+
+
+def _row(module: nn.Module, path: tuple[str, ...], args, output: layers.Blob, params) -> Row:
+    leaves = params
+    for key in path:
+        leaves = leaves.get(key, {})
+    _, height, width, channels = output.maps.shape
+    units = height * width * channels
+    incoming = args[0].maps.shape
+    layer = None if isinstance(module, layers.Fuse) else output.paths[0][-1]
+    match module:
+        case layers.Conv(groups=groups):
+            multiply_adds = units * layer.kernel**2 * incoming[3] // groups
+        case layers.BilinearUpscore():
+            # Two matrix products: along the width at the incoming height, then along the height.
+            multiply_adds = channels * width * incoming[1] * (incoming[2] + height)
+        case _:
+            multiply_adds = 0
+    return Row(
+        name=path[-1],
+        kind=type(module).__name__,
+        layer=layer,
+        height=height,
+        width=width,
+        channels=channels,
+        stride=output.stride,
+        start=output.start,
+        field=output.field,
+        params=sum(prod(leaf.shape) for leaf in jax.tree.leaves(leaves)),
+        multiply_adds=multiply_adds,
+    )

@@ -1,0 +1,76 @@
+"""VGG16 (configuration D), convolutional up to pool5.
+
+Source: Simonyan and Zisserman 2015, Table 1; voc-fcn8s/net.py in shelhamer/fcn.berkeleyvision.org
+(pad 100, pools that round up); the released DeepLab v1 prototxts (3x3 pools, strides removed).
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+from jaxtyping import Array, Num
+
+from fcn_jax.models.layers import CAFFE, BatchNorm, Blob, Conv, MaxPool, Preprocess
+from fcn_jax.ops.geometry import Window
+
+# (convolutions, channels) of conv1 to conv5.
+STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+def fcn_pools() -> tuple[Window, ...]:
+    """Returns the released FCNs' pools: 2x2, stride 2, no padding, rounding up."""
+    return (Window(2, stride=2, ceil=True),) * len(STAGES)
+
+
+def deeplab_pools(
+    strides: Sequence[int], *, rates: Sequence[int] = (1, 1, 1, 1, 1)
+) -> tuple[Window, ...]:
+    """Returns 3x3 pools with padding 1, as in DeepLab-LargeFOV: they keep unit i on pixel i*stride.
+
+    The released nets never dilate a pool. With `rates` a removed stride is made up for in the pools
+    after it too, which makes the hole algorithm exact.
+    """
+    return tuple(
+        Window(3, stride, pad=rate, rate=rate, ceil=True)
+        for stride, rate in zip(strides, rates, strict=True)
+    )
+
+
+class VGG16(nn.Module):
+    """Maps images to `features["pool1"]` ... `features["pool5"]`, and the image as `["data"]`.
+
+    Attributes:
+        width: multiplies the channels of every layer; 1.0 is the real network.
+        norm: None is the released network; from scratch it does not train without.
+        pad: of conv1_1. FCN pads 100, so that every image size, even 1x1, leaves fc6 a map.
+        pools: pool1 to pool5.
+        rates: of the 3x3 convolutions of conv1 to conv5.
+        dtype: of the computation; parameters stay float32.
+    """
+
+    width: float = 1.0
+    norm: BatchNorm | None = None
+    pad: int = 1
+    pools: tuple[Window, ...] = fcn_pools()
+    rates: tuple[int, ...] = (1, 1, 1, 1, 1)
+    preprocess: Preprocess = CAFFE
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
+        blob = Blob(self.preprocess(images, self.dtype))
+        features = {"data": blob}
+        stages = zip(STAGES, self.pools, self.rates, strict=True)
+        for stage, ((convs, channels), pool, rate) in enumerate(stages, start=1):
+            for index in range(1, convs + 1):
+                pad = self.pad if stage == index == 1 else rate
+                window = Window(3, pad=pad, rate=rate)
+                layer = Conv(
+                    round(channels * self.width),
+                    window,
+                    norm=self.norm,
+                    name=f"conv{stage}_{index}",
+                )
+                blob = layer(blob, train=train)
+            blob = MaxPool(pool, name=f"pool{stage}")(blob)
+            features[f"pool{stage}"] = blob
+        return features

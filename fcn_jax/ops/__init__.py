@@ -1,0 +1,1 @@
+"""Arrays and integers in, arrays and integers out: the mathematics that every floor stands on."""

@@ -1,0 +1,138 @@
+"""Where a unit looks: size, stride, offset and receptive field of a stack of layers.
+
+A stack is a sequence of `Window` (convolution or pooling), `Upscore` (transposed convolution) and
+`Crop` layers, from the image upwards, along one axis; height and width never mix, and every layer
+here is the same along both. Positions are in pixels of a layer's own grid, and position 0 is the
+centre of its first pixel. Everything is exact (integers and `fractions.Fraction`); nothing here
+touches an array.
+
+Source: Long et al. 2015, Sec. 3; the layer semantics of BVLC/caffe (conv_layer, pooling_layer,
+deconv_layer, and the affine maps of python/caffe/coord_map.py).
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+
+class Window(NamedTuple):
+    """A convolution or a pooling: sizes in pixels of its input, padding the same on both sides."""
+
+    kernel: int
+    stride: int = 1
+    pad: int = 0
+    rate: int = 1
+    ceil: bool = False  # Caffe's pooling rounds the number of windows up, its convolution down.
+
+    @property
+    def extent(self) -> int:
+        """Pixels from the first to the last tap, both included."""
+        return self.rate * (self.kernel - 1) + 1
+
+
+class Upscore(NamedTuple):
+    """A transposed convolution: sizes in pixels of its output; `pad` is cut off on both sides."""
+
+    kernel: int
+    stride: int
+    pad: int = 0
+
+
+class Crop(NamedTuple):
+    """Drops `offset` pixels at the beginning; where it ends does not move any position."""
+
+    offset: int
+
+
+Layer = Window | Upscore | Crop
+
+
+def output_size(layer: Layer, size: int) -> int:
+    """Computes how many units `layer` has over `size` pixels along one axis."""
+    match layer:
+        case Window(_, stride, pad, _, ceil):
+            room = size + 2 * pad - layer.extent
+            if room < 0:
+                raise ValueError(
+                    f"{size} pixels are too few for a window of {layer.extent} with pad {pad}"
+                )
+            if not ceil:
+                return room // stride + 1
+            count = -(-room // stride) + 1
+            # Caffe drops a last window that would start inside the far padding.
+            return count - 1 if pad and (count - 1) * stride >= size + pad else count
+        case Upscore(kernel, stride, pad):
+            return stride * (size - 1) + kernel - 2 * pad
+        case Crop(offset):
+            return size - offset
+
+
+def coord_map(layers: Sequence[Layer]) -> tuple[Fraction, Fraction]:
+    """Returns (scale, shift): the image position x lands at x * scale + shift of the last grid."""
+    scale, shift = Fraction(1), Fraction(0)
+    for layer in layers:
+        match layer:
+            case Window(_, stride, pad):
+                a, b = Fraction(1, stride), (pad - Fraction(layer.extent - 1, 2)) / stride
+            case Upscore(kernel, stride, pad):
+                a, b = Fraction(stride), Fraction(kernel - 1, 2) - pad
+            case Crop(offset):
+                a, b = Fraction(1), Fraction(-offset)
+        scale, shift = a * scale, a * shift + b
+    return scale, shift
+
+
+def stride_and_start(layers: Sequence[Layer]) -> tuple[Fraction, Fraction]:
+    """Returns the image pixels between two units, and the image position of unit 0's centre."""
+    scale, shift = coord_map(layers)
+    return 1 / scale, -shift / scale
+
+
+def crop_offset(layers: Sequence[Layer], reference: Sequence[Layer]) -> int:
+    """Computes the unit of `layers` that lies where unit 0 of `reference` lies.
+
+    Negative when `reference` begins before `layers` does.
+
+    Raises:
+        ValueError: if the two grids have different strides, or lie a fraction of a unit apart.
+    """
+    stride, start = stride_and_start(layers)
+    reference_stride, reference_start = stride_and_start(reference)
+    if stride != reference_stride:
+        raise ValueError(f"grids of stride {stride} and {reference_stride} cannot be aligned")
+    offset = (reference_start - start) / stride
+    if offset.denominator != 1:
+        raise ValueError(f"the grids lie {offset} units apart, which is no whole number")
+    return int(offset)
+
+
+def receptive_field(layers: Sequence[Layer], index: int) -> tuple[int, int]:
+    """Returns the first and the last image pixel that unit `index` can depend on.
+
+    Pixels beyond the image (in the padding) are counted, so either end may lie outside of it.
+    """
+    first = last = index
+    for layer in reversed(layers):
+        match layer:
+            case Window(_, stride, pad):
+                first = first * stride - pad
+                last = last * stride - pad + layer.extent - 1
+            case Upscore(kernel, stride, pad):
+                first = -((kernel - 1 - first - pad) // stride)
+                last = (last + pad) // stride
+            case Crop(offset):
+                first, last = first + offset, last + offset
+    return first, last
+
+
+def field_size(layers: Sequence[Layer]) -> int:
+    """Computes the largest receptive field of a unit, in image pixels, padding included.
+
+    Units above a transposed convolution differ from each other with a period of its stride.
+    """
+    period = 1
+    for layer in layers:
+        if isinstance(layer, Upscore):
+            period *= layer.stride
+    fields = (receptive_field(layers, index) for index in range(period))
+    return max(last - first + 1 for first, last in fields)

@@ -1,0 +1,51 @@
+"""Label maps as palette images, and the colour map of PASCAL VOC."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+# The colour that VOC's own palette gives index 255, its void outline.
+VOID_COLOR = (224, 224, 192)
+
+
+def voc_palette(num_colors: int = 256) -> UInt8[np.ndarray, "{num_colors} 3"]:
+    """Makes VOC's colour map: bits 0, 1, 2 of the index feed red, green, blue, highest bit first."""
+    palette = np.zeros((num_colors, 3), np.uint8)
+    index = np.arange(num_colors)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= ((index >> (3 * bit + channel) & 1) << (7 - bit)).astype(
+                np.uint8
+            )
+    return palette
+
+
+def full_palette(
+    colors: Int[np.ndarray, "k 3"] | UInt8[np.ndarray, "k 3"],
+) -> UInt8[np.ndarray, "256 3"]:
+    """Extends class colours to 256 entries: VOC's colours after them, the void colour last."""
+    palette = voc_palette()
+    palette[: len(colors)] = colors
+    palette[255] = VOID_COLOR
+    return palette
+
+
+def label_to_rgb(
+    label: Int[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
+    colors: Int[np.ndarray, "k 3"] | UInt8[np.ndarray, "k 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Paints a label map; 255 gets the void colour."""
+    return full_palette(colors)[label]
+
+
+def save_label_png(
+    path: str | Path,
+    label: Int[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
+    colors: Int[np.ndarray, "k 3"] | UInt8[np.ndarray, "k 3"],
+) -> None:
+    """Writes a label map as a palette PNG: the pixels are the labels, the palette shows them."""
+    image = Image.fromarray(np.asarray(label, np.uint8), mode="P")
+    image.putpalette(full_palette(colors).tobytes())
+    image.save(path)

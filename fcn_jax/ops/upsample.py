@@ -1,0 +1,47 @@
+"""Bilinear upsampling by whole factors, as one matrix product along each axis.
+
+A transposed convolution whose filters are fixed, separable and never mix channels is the matrix
+product of its input with the same small matrix along width and then along height. XLA runs that
+thousands of times faster than the equivalent grouped transposed convolution.
+
+Two kernels matter. `2 * factor` taps is the bilinear filler of Caffe (FCN: 4, 16, 32, 64; FCN-AlexNet
+takes 63). `2 * factor - 1` taps with `factor - 1` cut off on both sides maps n pixels to
+(n - 1) * factor + 1 and is align-corners resizing (DeepLab's Interp layer).
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn_jax.ops.geometry import Upscore, output_size
+
+
+def bilinear_kernel(size: int) -> Float[np.ndarray, "{size}"]:
+    """Makes the taps of Caffe's bilinear filler along one axis; float64, exact to rounding."""
+    factor = (size + 1) // 2
+    center = factor - 1 if size % 2 else factor - 0.5
+    return 1 - np.abs(np.arange(size) - center) / factor
+
+
+def upscore_matrix(size: int, layer: Upscore) -> Float[np.ndarray, "out {size}"]:
+    """Makes the matrix of a transposed convolution with the bilinear kernel along one axis."""
+    full = np.zeros((layer.stride * (size - 1) + layer.kernel, size))
+    taps = bilinear_kernel(layer.kernel)
+    for unit in range(size):
+        full[unit * layer.stride :][: layer.kernel, unit] = taps
+    return full[layer.pad : layer.pad + output_size(layer, size)]
+
+
+def align_corners(factor: int) -> Upscore:
+    """Returns the layer that resizes n pixels to (n - 1) * factor + 1, corners onto corners."""
+    return Upscore(kernel=2 * factor - 1, stride=factor, pad=factor - 1)
+
+
+def bilinear_upscore(maps: Float[Array, "b h w c"], layer: Upscore) -> Float[Array, "b H W c"]:
+    """Upsamples every channel by itself with the fixed bilinear kernel of `layer`."""
+    _, height, width, _ = maps.shape
+    columns = jnp.asarray(upscore_matrix(width, layer), maps.dtype)
+    rows = jnp.asarray(upscore_matrix(height, layer), maps.dtype)
+    # Exact weights (multiples of 1 / stride) deserve exact products on TPU too.
+    maps = jnp.einsum("ow,bhwc->bhoc", columns, maps, precision="highest")
+    return jnp.einsum("oh,bhwc->bowc", rows, maps, precision="highest")

@@ -1,0 +1,1 @@
+"""Training: joins operations, networks and data into runs that can be stopped and compared."""

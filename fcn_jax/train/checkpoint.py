@@ -1,0 +1,96 @@
+"""Checkpoints: the newest, to go on from, and the best, to use.
+
+States are saved as host arrays, without a trace of the devices they came from, so that a run of
+eight devices can be resumed on one.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+from fcn_jax.train import parallel
+
+_METRIC = "mean_iou"
+
+
+class Checkpoints:
+    """The checkpoints of one run folder. Close it when done."""
+
+    def __init__(self, folder: Path):
+        self._folder = Path(folder).absolute()
+        keep = ocp.checkpoint_managers
+
+        # BestN alone would delete the newest one whenever it is not the best.
+        policy = keep.AnyPreservationPolicy([keep.LatestN(1), keep.BestN(n=1, get_metric_fn=_rank)])
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_rank,
+            preservation_policy=policy,
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=False,
+        )
+        self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=("state",))
+
+    def save(self, step: int, state: Any, *, mean_iou: float | None = None) -> None:
+        """Saves a replicated state; one without a score is never the best."""
+        metrics = {_METRIC: -math.inf if mean_iou is None or math.isnan(mean_iou) else mean_iou}
+        saved = self._manager.save(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardSave(parallel.host_copy(state))),
+            metrics=metrics,
+            force=True,
+        )
+        if not saved:
+            raise RuntimeError(f"checkpoint {step} was not saved in {self._folder}")
+
+    @property
+    def latest_step(self) -> int | None:
+        """The newest checkpoint's step; None if there is none."""
+        return self._manager.latest_step()
+
+    def find_step(self, which: str) -> int:
+        """Returns the step of `last`, `best`, or a number as text.
+
+        Raises:
+            ValueError, FileNotFoundError: if there is no such checkpoint.
+        """
+        steps = sorted(self._manager.all_steps())
+        if not steps:
+            raise FileNotFoundError(f"there is no checkpoint in {self._folder}; train first")
+        if which == "last":
+            return steps[-1]
+        if which == "best":
+            return self._manager.best_step()
+        if which.isdigit() and int(which) in steps:
+            return int(which)
+        raise ValueError(
+            f"no checkpoint {which!r} in {self._folder}; there are: last, best, "
+            f"{', '.join(map(str, steps))}"
+        )
+
+    def restore(self, step: int, like: Any) -> Any:
+        """Reads a state of the same shapes as `like`, as host arrays.
+
+        Raises:
+            ValueError: if the checkpoint is of another network.
+        """
+        target = parallel.host_copy(like)
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            raise ValueError(
+                f"checkpoint {step} in {self._folder} does not fit this network: {reason}"
+            ) from error
+        return restored["state"]
+
+    def close(self) -> None:
+        """Waits until everything is written."""
+        self._manager.close()
+
+
+def _rank(metrics: dict[str, float]) -> float:
+    return metrics[_METRIC]

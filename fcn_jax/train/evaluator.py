@@ -1,0 +1,113 @@
+"""Scores a state on one split, as often as asked: the `eval` section of an experiment."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from fcn_jax.data.datasets import Dataset
+from fcn_jax.data.loader import eval_batches
+from fcn_jax.ops import metrics
+from fcn_jax.train import parallel
+from fcn_jax.train.evaluate import Prediction, evaluate
+from fcn_jax.train.run_folder import RunFolder
+from fcn_jax.train.state import TrainState
+from fcn_jax.train.steps import make_eval_step
+
+
+class Evaluator:
+    """Evaluates at native resolution and files the result in the run folder.
+
+    Args:
+        split: of the data set.
+        device_batch_size: images that a device gets at once; it changes no score.
+        size_multiple: images are padded to multiples of this, so that few shapes are compiled;
+            1 pads nothing.
+        convention: of `ops.metrics.CONVENTIONS`.
+        num_samples: so many predictions are kept as pictures.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: Dataset,
+        devices: Sequence[jax.Device],
+        *,
+        split: str,
+        device_batch_size: int,
+        size_multiple: int,
+        convention: str,
+        num_samples: int,
+    ):
+        if convention not in metrics.CONVENTIONS:
+            raise ValueError(
+                f"unknown eval.convention {convention!r}; known: {', '.join(metrics.CONVENTIONS)}"
+            )
+        if device_batch_size < 1:
+            raise ValueError(f"eval.device_batch_size={device_batch_size} must be positive")
+        self._dataset, self._devices, self._split = dataset, devices, split
+        self._source = dataset.source(split)
+        self._batch_size = device_batch_size * len(devices)
+        self._size_multiple, self._convention = size_multiple, convention
+        self._num_samples = num_samples
+        self._eval_step = make_eval_step(
+            model,
+            num_classes=dataset.labels.num_classes,
+            ignore_label=dataset.labels.ignore_label,
+            devices=devices,
+        )
+
+    @property
+    def num_images(self) -> int:
+        """Images in the split."""
+        return len(self._source)
+
+    def __call__(
+        self,
+        run: RunFolder,
+        state: TrainState,
+        *,
+        on_batch: Callable[[int], None] = lambda num_images: None,
+    ) -> dict[str, Any]:
+        """Evaluates a replicated state; returns what eval/<split>-<step>.json says."""
+        step, labels = int(parallel.as_scalar(state.step)), self._dataset.labels
+        samples = 0
+
+        def keep(prediction: Prediction) -> None:
+            nonlocal samples
+            if samples < self._num_samples:
+                colors = np.asarray(labels.colors)
+                run.write_sample(prediction, split=self._split, step=step, colors=colors)
+            samples += 1
+
+        batches = eval_batches(
+            self._source,
+            batch_size=self._batch_size,
+            size_multiple=self._size_multiple,
+            ignore_label=labels.ignore_label,
+        )
+        result = evaluate(
+            self._eval_step,
+            state.variables,
+            batches,
+            num_devices=len(self._devices),
+            on_batch=on_batch,
+            on_prediction=keep,
+        )
+        report = {
+            "dataset": self._dataset.name,
+            "split": self._split,
+            "step": step,
+            "num_images": result.num_images,
+            "convention": self._convention,
+            "class_names": list(labels.names),
+            "counts": result.counts,
+            **metrics.scores(result.counts, convention=self._convention),
+            "loss": result.loss,
+            "num_shapes": result.num_shapes,
+            "eval_s": round(result.eval_s, 2),
+        }
+        run.write_eval(report)
+        return report

@@ -1,0 +1,166 @@
+"""A run from its first step to its last, or from where it was stopped."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax import tree
+
+from fcn_jax.data.loader import train_batches
+from fcn_jax.train import parallel
+from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.interrupt import Interruption
+from fcn_jax.train.progress import StepProgress
+from fcn_jax.train.run_folder import RunFolder
+from fcn_jax.train.setup import Setup, make_setup
+from fcn_jax.train.state import TrainState
+from fcn_jax.train.steps import make_train_step
+
+
+def train(
+    config: Mapping[str, Any], workdir: str | Path, *, experiment: str, command: str
+) -> dict[str, Any] | None:
+    """Trains an experiment in its run folder, going on from what is there.
+
+    Args:
+        config: the sections data, augment, model, optim, train and eval, and the seed.
+        experiment, command: noted in run.json.
+
+    Returns:
+        What the last evaluation reported; None if the run was complete before.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when a checkpoint has been saved.
+    """
+    setup = make_setup(config)
+    run = RunFolder(workdir)
+    run.open(config)
+    checkpoints = Checkpoints(run.path / "checkpoints")
+    try:
+        start_step, state = checkpoints.latest_step or 0, setup.state
+        if start_step >= config["train"]["num_steps"]:
+            return None
+        if start_step:
+            state = checkpoints.restore(start_step, like=state)
+        run.rewind_log(start_step)
+        run.begin_launch(
+            command,
+            start_step=start_step,
+            experiment=experiment,
+            seed=config["seed"],
+            num_classes=setup.dataset.labels.num_classes,
+            num_params=sum(leaf.size for leaf in tree.leaves(state.params)),
+        )
+        state = parallel.replicate(state, setup.devices)
+        return _train(
+            setup, run, checkpoints, state, start_step, config["augment"], config["seed"],
+            **config["train"],
+        )  # fmt: skip
+    finally:
+        checkpoints.close()
+
+
+def _train(
+    setup: Setup,
+    run: RunFolder,
+    checkpoints: Checkpoints,
+    state: TrainState,
+    start_step: int,
+    augment: Mapping[str, Any],
+    seed: int,
+    *,
+    num_steps: int,
+    batch_size: int,
+    normalize: bool,
+    log_every: int,
+    eval_every: int,
+    checkpoint_every: int,
+) -> dict[str, Any] | None:
+    """Makes the steps from `start_step` to `num_steps`; the keywords are the section `train`."""
+    train_step = make_train_step(
+        setup.model,
+        setup.optimizer,
+        key=setup.key,
+        ignore_label=setup.dataset.labels.ignore_label,
+        devices=setup.devices,
+        normalize=normalize,
+    )
+    batches = train_batches(
+        setup.dataset.source("train"),
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        ignore_label=setup.dataset.labels.ignore_label,
+        **augment,
+    )
+
+    def due(every: int) -> bool:
+        return step == num_steps or (every > 0 and step % every == 0)
+
+    report, window, train_s, eval_s = None, [], 0.0, 0.0
+    with (
+        StepProgress(run.path.name, first=start_step, total=num_steps) as progress,
+        Interruption() as interruption,
+    ):
+        if start_step:
+            progress.say(f"going on from step {start_step} of {run.path}")
+        clock = time.perf_counter()
+        for step in range(start_step + 1, num_steps + 1):
+            batch = parallel.shard(next(batches), len(setup.devices))
+            state, sums = train_step(state, batch)
+            window.append(sums)
+            progress.advance()
+            if due(log_every):
+                entry = _summarize(jax.device_get(window))
+                lap = time.perf_counter() - clock
+                entry["images_per_s"] = round(len(window) * batch_size / lap, 2)
+                entry["learning_rate"] = float(setup.schedule(step - 1))
+                _check_finite(entry, step, run)
+                run.log(kind="train", step=step, **entry)
+                progress.note(loss=f"{entry['loss']:.4f}", images=f"{entry['images_per_s']:.1f}/s")
+                window, train_s, clock = [], train_s + lap, time.perf_counter()
+            stopping = interruption.requested and step < num_steps
+            evaluated = due(eval_every) and not stopping
+            if evaluated:
+                report = setup.evaluator(run, state)
+                progress.say(
+                    f"step {step}: {report['split']} mean IoU {report['mean_iou']:.4f}  "
+                    f"pixel accuracy {report['pixel_acc']:.4f}  ({report['eval_s']:.0f} s)"
+                )
+                run.log(kind="eval", **{key: report[key] for key in _LOGGED})
+                eval_s += report["eval_s"]
+            if evaluated or due(checkpoint_every) or stopping:
+                checkpoints.save(step, state, mean_iou=report["mean_iou"] if evaluated else None)
+                clock = time.perf_counter()
+            if due(log_every) or evaluated or stopping:
+                run.end_launch(end_step=step, train_s=round(train_s, 1), eval_s=round(eval_s, 1))
+            if stopping:
+                batches.close()
+                progress.say(f"stopped at step {step}; the same command goes on from there")
+                raise KeyboardInterrupt
+    batches.close()
+    return report
+
+
+_LOGGED = ("split", "step", "mean_iou", "pixel_acc", "mean_acc", "fw_iou", "loss")
+
+
+def _summarize(window: list[dict[str, Any]]) -> dict[str, float]:
+    """Reduces the sums of some steps: the mean loss of a labelled pixel, the largest gradient."""
+    num_pixels = sum(int(sums["num_pixels"]) for sums in window)
+    loss_sum = math.fsum(float(sums["loss_sum"]) for sums in window)
+    return {
+        "loss": loss_sum / num_pixels if num_pixels else 0.0,
+        "grad_norm": max(float(sums["grad_norm"]) for sums in window),
+    }
+
+
+def _check_finite(entry: Mapping[str, float], step: int, run: RunFolder) -> None:
+    if not all(map(math.isfinite, entry.values())):
+        raise ValueError(
+            f"the loss is {entry['loss']} and the gradient norm {entry['grad_norm']} at step "
+            f"{step} of {run.path}\nlower optim.learning_rate; the last checkpoint is untouched"
+        )

@@ -1,0 +1,123 @@
+"""Optimizers whose learning rate and weight decay are set parameter by parameter.
+
+Source: BVLC/caffe sgd_solver.cpp (the learning rate is inside the velocity) and its lr_mult and
+decay_mult; the schedules are Caffe's lr_policy.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import optax
+
+Rules = Sequence[tuple[str, float]]
+
+
+def label_params(params: Any, rules: Rules) -> Any:
+    """Gives every parameter the value of the first rule whose pattern matches its whole path.
+
+    Raises:
+        ValueError: if a parameter is matched by no rule, or a rule matches no parameter.
+    """
+    used = set()
+
+    def label(path, _):
+        name = "/".join(key.key for key in path)
+        for pattern, value in rules:
+            if re.fullmatch(pattern, name):
+                used.add(pattern)
+                return value
+        raise ValueError(f"no rule matches parameter {name!r}; rules: {[p for p, _ in rules]}")
+
+    labels = jax.tree_util.tree_map_with_path(label, params)
+    if dead := [pattern for pattern, _ in rules if pattern not in used]:
+        raise ValueError(f"rules that match no parameter: {dead}")
+    return labels
+
+
+def make_schedule(
+    schedule: str,
+    *,
+    learning_rate: float,
+    num_steps: int,
+    power: float = 0.9,
+    gamma: float = 0.1,
+    step_size: int = 2000,
+) -> optax.Schedule:
+    """Makes the learning rate as a function of the step.
+
+    Args:
+        schedule: `constant`; `poly`: learning_rate * (1 - step / num_steps) ** power; or
+            `step`: learning_rate * gamma ** floor(step / step_size).
+    """
+    match schedule:
+        case "constant":
+            return optax.constant_schedule(learning_rate)
+        case "poly":
+            return optax.polynomial_schedule(learning_rate, 0.0, power, num_steps)
+        case "step":
+            return lambda step: learning_rate * gamma ** (step // step_size)
+    raise ValueError(f"unknown optim.schedule {schedule!r}; known: constant, poly, step")
+
+
+def make_optimizer(
+    params: Any,
+    *,
+    num_steps: int,
+    name: str,
+    learning_rate: float,
+    schedule: str = "constant",
+    power: float = 0.9,
+    gamma: float = 0.1,
+    step_size: int = 2000,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    lr_multipliers: Rules = ((".*", 1.0),),
+    decay_multipliers: Rules = ((".*", 1.0),),
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """Makes (optimizer, schedule).
+
+    Args:
+        params: the parameters, or their shapes.
+        name: `sgd`, as Caffe's: v = momentum * v + lr * (g + decay * w), w = w - v; or `adamw`,
+            with beta1 = momentum and decoupled decay: w = w - lr * (adam(g) + decay * w).
+        lr_multipliers: ordered (pattern, factor) pairs over paths such as `backbone/conv1_1/bias`;
+            the first full match counts. A factor of 0 freezes.
+        decay_multipliers: likewise, on weight_decay.
+    """
+    rate = make_schedule(
+        schedule,
+        learning_rate=learning_rate,
+        num_steps=num_steps,
+        power=power,
+        gamma=gamma,
+        step_size=step_size,
+    )
+    decay = _decay(weight_decay, label_params(params, decay_multipliers))
+    scale_lr = _multiply(label_params(params, lr_multipliers))
+    match name:
+        case "sgd":
+            parts = decay, optax.scale_by_schedule(rate), scale_lr, optax.trace(momentum)
+        case "adamw":
+            adam = optax.scale_by_adam(b1=momentum)
+            parts = adam, decay, optax.scale_by_schedule(rate), scale_lr
+        case _:
+            raise ValueError(f"unknown optim.name {name!r}; known: sgd, adamw")
+    return optax.chain(*parts, optax.scale(-1.0)), rate
+
+
+def _multiply(factors: Any) -> optax.GradientTransformation:
+    """Multiplies every update by its own constant."""
+    return optax.stateless(
+        lambda updates, _: jax.tree.map(lambda update, f: update * f, updates, factors)
+    )
+
+
+def _decay(weight_decay: float, factors: Any) -> optax.GradientTransformation:
+    """Adds weight_decay * factor * parameter to every update."""
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(
+            lambda update, p, f: update + weight_decay * f * p, updates, params, factors
+        )
+    )

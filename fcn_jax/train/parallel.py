@@ -1,0 +1,94 @@
+"""Everything that knows of more than one device: the only file that says pmap.
+
+A train step sees its own part of the batch. What has to be whole (loss, gradients, batch norm
+statistics) is summed over `AXIS`. The state is one value that all devices share: it goes in and
+comes out without a device axis.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "batch"
+
+
+def get_devices(count: int | None = None) -> list[jax.Device]:
+    """Returns this process's devices, or the first `count` of them."""
+    devices = jax.local_devices()
+    if count is not None and count > len(devices):
+        raise ValueError(f"{count} devices were asked for, but there are only {len(devices)}")
+    return devices[:count]
+
+
+def check_batch_size(batch_size: int, num_devices: int) -> None:
+    """Raises ValueError unless `batch_size` images can be dealt out evenly to all devices."""
+    num_devices *= jax.process_count()
+    if batch_size < 1 or batch_size % num_devices:
+        nearest = num_devices * max(1, batch_size // num_devices)
+        raise ValueError(
+            f"train.batch_size={batch_size} must be a positive multiple of the {num_devices} "
+            f"device{'s' if num_devices > 1 else ''}; try {nearest}"
+        )
+
+
+def replicate(state: Any, devices: Sequence[jax.Device]) -> Any:
+    """Copies a tree of arrays to all devices, in the form in which a train step returns it."""
+    sharding = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
+    # From host arrays: putting a device array may alias it, and donation would then delete both.
+    return jax.device_put(jax.device_get(state), sharding)
+
+
+def shard(batch: dict[str, np.ndarray], num_devices: int) -> dict[str, np.ndarray]:
+    """Splits the leading axis into `[d, b]`; values that are not arrays are left out."""
+    return {
+        name: array.reshape(num_devices, -1, *array.shape[1:])
+        for name, array in batch.items()
+        if isinstance(array, np.ndarray)
+    }
+
+
+def parallel_update(update: Callable, devices: Sequence[jax.Device]) -> Callable:
+    """Maps `update(state, batch) -> (state, sums)` over devices; donates the state."""
+    return jax.pmap(
+        update,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        donate_argnums=0,
+        devices=devices,
+    )
+
+
+def parallel_apply(function: Callable, devices: Sequence[jax.Device]) -> Callable:
+    """Maps `function(state, batch) -> outputs [d, ...]` over devices; nothing is summed."""
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), devices=devices)
+
+
+def all_sum(tree: Any) -> Any:
+    """Sums over all devices, inside a mapped function."""
+    return lax.psum(tree, AXIS)
+
+
+def device_key(key: jax.Array, step: jax.Array) -> jax.Array:
+    """Derives the key of this step on this device, inside a mapped function."""
+    return jax.random.fold_in(jax.random.fold_in(key, step), lax.axis_index(AXIS))
+
+
+def count_compilations(mapped: Callable) -> int:
+    """Returns how many programs a mapped function was compiled to, one for each input shape."""
+    return mapped._cache_size()
+
+
+def host_copy(state: Any) -> Any:
+    """Copies a replicated tree to host arrays."""
+    return jax.tree.map(np.asarray, jax.device_get(state))
+
+
+def as_scalar(value: jax.Array | np.ndarray) -> float:
+    """Fetches a replicated number."""
+    return float(jnp.asarray(value))

@@ -1,0 +1,75 @@
+"""How far a run is: a live bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class StepProgress:
+    """A bar over the steps of a run; a context manager.
+
+    Args:
+        first: steps that were already done.
+    """
+
+    def __init__(self, title: str, *, first: int, total: int):
+        self._console = Console(stderr=True, highlight=False)
+        self._total, self._step, self._first = total, first, first
+        self._started = time.perf_counter()
+        self._bar = None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._task = self._bar.add_task(title, total=total, completed=first, note="")
+
+    def __enter__(self) -> "StepProgress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self) -> None:
+        """Notes that one more step was made."""
+        self._step += 1
+        if self._bar:
+            self._bar.update(self._task, completed=self._step)
+
+    def note(self, **values: str) -> None:
+        """Shows values, such as the loss, beside the bar, or in a line of their own."""
+        text = "  ".join(f"{name} {value}" for name, value in values.items())
+        if self._bar:
+            self._bar.update(self._task, note=text)
+        else:
+            done = self._step - self._first
+            left = (time.perf_counter() - self._started) / max(done, 1) * (self._total - self._step)
+            print(
+                f"step {self._step}/{self._total}  {text}  {_clock(left)} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def say(self, line: str) -> None:
+        """Prints a line that stays."""
+        self._console.print(line, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02}"

@@ -1,0 +1,48 @@
+"""What a training step changes, and where it begins."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Int
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that a checkpoint holds.
+
+    Attributes:
+        step: number of updates made.
+        params: trained values.
+        batch_stats: running means and variances; empty without batch norm.
+        opt_state: of the optimizer.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def init_variables(key: jax.Array, model: nn.Module) -> dict[str, Any]:
+    """Initialises a network; no parameter depends on the size of an image."""
+    images = jnp.zeros((1, 64, 64, 3), jnp.float32)
+    return jax.jit(lambda key: model.init(key, images, train=False))(key)
+
+
+def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+    """Makes the state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(variables["params"]),
+    )
