@@ -27,7 +27,7 @@ def get_config(model: dict) -> ConfigDict:
                 "decay_multipliers": ((".*/kernel", 1.0), (".*", 0.0)),
             },
             "train": {
-                "num_steps": 1380,
+                "num_steps": 1150,
                 "batch_size": 8,
                 "normalize": True,
                 "log_every": 20,
