@@ -115,15 +115,18 @@ def _train(
             progress.advance()
             if due(log_every):
                 entry = _summarize(jax.device_get(window))
-                lap = time.perf_counter() - clock
+                lap, clock = time.perf_counter() - clock, time.perf_counter()
                 entry["images_per_s"] = round(len(window) * batch_size / lap, 2)
                 entry["learning_rate"] = float(setup.schedule(step - 1))
                 _check_finite(entry, step, run)
                 run.log(kind="train", step=step, **entry)
                 progress.note(loss=f"{entry['loss']:.4f}", images=f"{entry['images_per_s']:.1f}/s")
-                window, train_s, clock = [], train_s + lap, time.perf_counter()
+                window, train_s = [], train_s + lap
             stopping = interruption.requested and step < num_steps
             evaluated = due(eval_every) and not stopping
+            if evaluated or due(checkpoint_every) or stopping:
+                jax.block_until_ready(state)
+            pause = time.perf_counter()
             if evaluated:
                 report = setup.evaluator(run, state)
                 progress.say(
@@ -134,7 +137,7 @@ def _train(
                 eval_s += report["eval_s"]
             if evaluated or due(checkpoint_every) or stopping:
                 checkpoints.save(step, state, mean_iou=report["mean_iou"] if evaluated else None)
-                clock = time.perf_counter()
+            clock += time.perf_counter() - pause  # neither is training time
             if due(log_every) or evaluated or stopping:
                 run.end_launch(end_step=step, train_s=round(train_s, 1), eval_s=round(eval_s, 1))
             if stopping:

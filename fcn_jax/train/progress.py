@@ -45,9 +45,9 @@ class StepProgress:
         if self._bar:
             self._bar.stop()
 
-    def advance(self) -> None:
-        """Notes that one more step was made."""
-        self._step += 1
+    def advance(self, steps: int = 1) -> None:
+        """Notes that more steps were made."""
+        self._step += steps
         if self._bar:
             self._bar.update(self._task, completed=self._step)
 

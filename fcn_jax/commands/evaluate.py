@@ -1,0 +1,79 @@
+"""Scores a checkpoint of a run on one split."""
+
+import argparse
+
+HELP = "score a checkpoint of a run: exact counts of every pixel, at native resolution"
+EXAMPLES = """\
+python launch.py evaluate --workdir=runs/shapes_fcn8s
+python launch.py evaluate --workdir=runs/camvid_fcn8s --split=train --checkpoint=best
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="a run folder")
+    parser.add_argument("--split", help="of the data set; the experiment's own if left out")
+    parser.add_argument(
+        "--checkpoint", default="last", metavar="WHICH", help="last (the default), best, or a step"
+    )
+    parser.add_argument(
+        "--source_dir", help="where the data set's files are now, if they were moved"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from fcn_jax.train import parallel
+    from fcn_jax.train.checkpoint import Checkpoints
+    from fcn_jax.train.progress import StepProgress
+    from fcn_jax.train.run_folder import RunFolder
+    from fcn_jax.train.setup import make_setup
+
+    folder = RunFolder(args.workdir)
+    config = folder.read_config()
+    if args.split:
+        config["eval"]["split"] = args.split
+    if args.source_dir:
+        config["data"]["source_dir"] = args.source_dir
+    # Training deals a batch out over all devices; evaluation works on any number of them.
+    config["train"]["batch_size"] = len(parallel.get_devices())
+
+    checkpoints = Checkpoints(folder.path / "checkpoints")
+    try:
+        step = checkpoints.find_step(args.checkpoint)
+        setup = make_setup(config)
+        state = checkpoints.restore(step, like=setup.state)
+    finally:
+        checkpoints.close()
+    state = parallel.replicate(state, setup.devices)
+    evaluator = setup.evaluator
+    with StepProgress("evaluate", first=0, total=evaluator.num_images) as progress:
+        report = evaluator(folder, state, on_batch=progress.advance)
+    _print(report, folder)
+
+
+def _print(report: dict, folder) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{folder.path}: {report['dataset']} {report['split']}, step {report['step']}"
+    )
+    table.add_column("class")
+    table.add_column("IoU", justify="right")
+    table.add_column("share of pixels", justify="right")
+    share = report["counts"].sum(1) / max(report["counts"].sum(), 1)
+    rows = zip(report["class_names"], report["class_iou"], share, strict=True)
+    for name, iou, pixels in rows:
+        table.add_row(name, "-" if iou != iou else f"{iou:.4f}", f"{pixels:.4f}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"mean IoU {report['mean_iou']:.4f}   pixel accuracy {report['pixel_acc']:.4f}   "
+        f"mean accuracy {report['mean_acc']:.4f}   f.w. IoU {report['fw_iou']:.4f}   "
+        f"(convention {report['convention']})"
+    )
+    console.print(
+        f"{report['num_images']} images in {report['eval_s']} s, "
+        f"{report['num_shapes']} padded shapes compiled; "
+        f"counts in {folder.path}/eval/{report['split']}-{report['step']}.json",
+        soft_wrap=True,
+    )
