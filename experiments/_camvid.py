@@ -22,6 +22,7 @@ def get_config(model: dict) -> ConfigDict:
                 "schedule": "poly",
                 "power": 0.9,
                 "momentum": 0.9,
+                "beta2": 0.99,
                 "weight_decay": 0.01,
                 "lr_multipliers": ((".*", 1.0),),
                 "decay_multipliers": ((".*/kernel", 1.0), (".*", 0.0)),

@@ -8,6 +8,7 @@ that the run stored. The first run is the one that the others are compared with.
 import argparse
 import csv
 import json
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -371,8 +372,8 @@ def _score_table(runs: Sequence[Run]) -> list[str]:
             [
                 run_.name,
                 run_.config["model"]["name"],
-                run_.info["finest_stride"],
-                run_.info["output_stride"],
+                run_.info.get("finest_stride", "-"),
+                run_.info.get("output_stride", "-"),
                 f"{run_.info['num_params']:,}",
                 f"{run_.step:,}",
                 *scores,
@@ -399,14 +400,14 @@ def _provenance(run_: Run) -> list[list[str]]:
     facts = [f"- experiment {run_.info['experiment']}, seed {run_.info['seed']}"]
     commands = []
     for launch in run_.info["launches"]:
-        commit = launch.get("git_commit") or "unknown"
+        commit = (launch.get("git_commit") or "unknown")[:12]
         dirty = " (with uncommitted changes)" if launch.get("git_dirty") else ""
-        devices = launch.get("devices") or []
+        end = launch.get("end_step")  # a launch that was killed early has none
+        steps = f"from step {launch.get('start_step')} {f'to {end}' if end else '(killed)'}"
         versions = {"python": launch.get("python"), **(launch.get("versions") or {})}
         facts += [
-            f"- steps {launch.get('start_step')} to {launch.get('end_step')}: "
-            f"commit {commit}{dirty}; "
-            f"{len(devices)} x {launch.get('device_kind')} on {launch.get('machine')}",
+            f"- {steps}: commit {commit}{dirty}",
+            f"  - {launch.get('machine')}; {', '.join(launch.get('devices') or ['?'])}",
             f"  - {', '.join(f'{name} {version}' for name, version in versions.items())}",
         ]
         commands.append(str(launch.get("command")))
@@ -430,7 +431,8 @@ def write_csv(runs: Sequence[Run], path: Path) -> None:
             writer.writerow(
                 [run_.name, run_.config["model"]["name"], evaluation["dataset"]]
                 + [evaluation[key] for key in ("split", "num_images", "convention", "step")]
-                + [info["seed"], info["finest_stride"], info["output_stride"], info["num_params"]]
+                + [info["seed"], info.get("finest_stride"), info.get("output_stride")]
+                + [info["num_params"]]
                 + [_number(run_.train_minutes, ".3f"), _number(run_.images_per_s, ".3f")]
                 + ["" if np.isnan(value) else repr(float(value)) for value in values]
             )
@@ -441,7 +443,7 @@ def _print_table(runs: Sequence[Run]) -> None:
     columns = [("run", [run_.name for run_ in runs])]
     columns += [(label, [_percent(r.scores[key]) for r in runs]) for key, label in _SCORES]
     columns += [
-        ("stride", [str(run_.info["finest_stride"]) for run_ in runs]),
+        ("stride", [str(run_.info.get("finest_stride", "-")) for run_ in runs]),
         ("params", [f"{run_.info['num_params'] / 1e6:.2f}M" for run_ in runs]),
         ("step", [f"{run_.step:,}" for run_ in runs]),
         ("train min", [_number(run_.train_minutes, ".1f") for run_ in runs]),
@@ -494,7 +496,7 @@ def _draw_figures(runs: Sequence[Run], output: Path, *, split: str) -> tuple[lis
     return figures, notes
 
 
-def _make_figure(width: float, height: float):
+def _make_figure(width: float, height: float, *, layout: str = "constrained"):
     # Not pyplot: no window, no state. Here and not above: matplotlib takes a second to import.
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -516,7 +518,7 @@ def _make_figure(width: float, height: float):
         "savefig.dpi": 160,
     }
     matplotlib.rcParams.update(style)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -530,7 +532,7 @@ def _look(index: int) -> dict:
 
 def draw_curves(runs: Sequence[Run], path: Path, *, split: str) -> None:
     """Draws the training loss (thin: as logged, thick: running mean) and the mean IoU."""
-    figure = _make_figure(8.6, 3.6)
+    figure = _make_figure(8.6, 3.4 + 0.2 * math.ceil(len(runs) / _legend_columns(runs)))
     loss_axes, iou_axes = figure.subplots(1, 2)
     lowest, highest, ends = np.inf, 0.0, []
     for index, run_ in enumerate(runs):
@@ -565,11 +567,16 @@ def draw_curves(runs: Sequence[Run], path: Path, *, split: str) -> None:
 
 
 def _label_ends(axes, ends: Sequence[tuple[float, float, str]]) -> None:
-    """Writes the last value of each curve at its end, pushed up where two would overlap."""
-    gap = 0.055 * axes.get_ylim()[1]
-    place = -np.inf
-    for step, value, color in sorted(ends, key=lambda end: end[1]):
-        place = max(value, place + gap)
+    """Writes the last value of each curve at its end, moved apart where two would overlap."""
+    ends = sorted(ends, key=lambda end: end[1])
+    top = axes.get_ylim()[1]
+    gap = 0.055 * top
+    places = [value for _, value, _ in ends]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], top - gap * (len(places) - 1 - i))
+    for (step, value, color), place in zip(ends, places, strict=True):
         axes.annotate(
             f"{value:.1f}",
             (step, place),
@@ -598,9 +605,12 @@ def _add_legend(figure, runs: Sequence[Run], *, bars: bool = False) -> None:
         else Line2D([], [], linewidth=1.8, markersize=4.5, label=run_.name, **_look(i))
         for i, run_ in enumerate(runs)
     ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=_legend_columns(runs))
+
+
+def _legend_columns(runs: Sequence[Run]) -> int:
     longest = max(len(run_.name) for run_ in runs)
-    columns = max(1, min(len(runs), 110 // (longest + 8)))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
+    return max(1, min(len(runs), 100 // (longest + 8)))
 
 
 def draw_class_iou(runs: Sequence[Run], path: Path, *, split: str) -> None:
@@ -682,35 +692,38 @@ def draw_predictions(runs: Sequence[Run], path: Path, *, split: str, ids: Sequen
     titles += [
         f"{_broken(run_.name)}\nmean IoU {_percent(run_.scores['mean_iou'])}" for run_ in runs
     ]
-    cell_width = 2.1
-    heights = [cell_width * row[0].shape[0] / row[0].shape[1] for row in rows]
     legend = [(i, name) for i, name in enumerate(runs[0].class_names) if i in used]
     legend += [(255, "void")] if 255 in used else []
+    cell, gap = 2.1, 0.04  # inches, as all sizes here
+    heights = [cell * row[0].shape[0] / row[0].shape[1] for row in rows]
+    width = (cell + gap) * len(titles) + gap
     longest = max(len(name) for _, name in legend)
-    columns = min(len(legend), int(cell_width * len(titles) / (0.5 + 0.08 * longest)))
-    legend_height = 0.2 * -(-len(legend) // columns) + 0.1
-    title_height = 0.15 * (1 + max(title.count("\n") for title in titles)) + 0.1
-    gaps = 0.04 * len(rows)
-    figure = _make_figure(
-        cell_width * len(titles), sum(heights) + gaps + title_height + legend_height
-    )
-    grid = figure.subplots(
-        len(rows), len(titles), squeeze=False, gridspec_kw={"height_ratios": heights}
-    )
-    for row, axes_row in zip(rows, grid, strict=True):
-        for picture, axes in zip(row, axes_row, strict=True):
-            axes.imshow(picture, interpolation="nearest")
+    columns = min(len(legend), int(width / (0.5 + 0.08 * longest)))
+    legend_height = 0.2 * math.ceil(len(legend) / columns) + 0.1
+    title_height = 0.13 * (1 + max(title.count("\n") for title in titles)) + 0.1
+    height = title_height + sum(heights) + gap * len(rows) + legend_height
+    figure = _make_figure(width, height, layout="none")
+    bottom = height - title_height
+    for row, row_height in zip(rows, heights, strict=True):
+        bottom -= row_height
+        for column, picture in enumerate(row):
+            left = gap + column * (cell + gap)
+            box = (left / width, bottom / height, cell / width, row_height / height)
+            axes = figure.add_axes(box)
+            axes.imshow(picture, interpolation="nearest", aspect="auto")
             axes.set_axis_off()
-    for title, axes in zip(titles, grid[0], strict=True):
-        axes.set_title(title, fontsize=8.5, fontweight="normal", loc="center", pad=4)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+            if row is rows[0]:
+                style = {"fontsize": 8.5, "fontweight": "normal", "loc": "center", "pad": 4}
+                axes.set_title(titles[column], **style)
+        bottom -= gap
     handles = [
         Patch(facecolor=palette[i] / 255, edgecolor="#888888", linewidth=0.5, label=name)
         for i, name in legend
     ]
     figure.legend(
         handles=handles,
-        loc="outside lower center",
+        loc="lower center",
+        borderaxespad=0.2,
         ncols=columns,
         fontsize=8,
         handlelength=1.2,

@@ -49,7 +49,7 @@ def main(argv: Sequence[str], *, experiments_dir: Path) -> int:
     except BrokenPipeError:  # the reader left (`| head`): nobody is there to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the last stop: it is printed, never lost)
         if not is_users_mistake(error):
             traceback.print_exc()
             return 1

@@ -100,11 +100,11 @@ def load_recipe(path: Path, experiments_dir: Path) -> Recipe:
         if _innermost_file(error) == __file__:
             raise
         raise ValueError(f"experiment {path.stem} fails: {_where(error, path)}") from error
-    if not isinstance(config, ConfigDict):
-        kind = type(config).__name__
-        raise ValueError(f"get_config() of {path} gave {kind}; wanted ml_collections.ConfigDict")
-    title = (module.__doc__ or "").strip().split("\n")[0].rstrip(".")
-    return Recipe(title, config)
+    if isinstance(config, ConfigDict):
+        title = (module.__doc__ or "").strip().split("\n")[0].rstrip(".")
+        return Recipe(title, config)
+    kind = type(config).__name__
+    raise ValueError(f"get_config() of {path} gave {kind}; wanted ml_collections.ConfigDict")
 
 
 def _innermost_file(error: Exception) -> str:
@@ -161,10 +161,9 @@ def apply_overrides(
             raise _unknown_key(config, section, key, sections, experiment)
         current = section[leaf]
         if isinstance(current, ConfigDict):
-            raise ValueError(
-                f"{key} is a section of experiment {experiment}; override one of its keys: "
-                f"{', '.join(f'{key}.{name}' for name in current)}"
-            )
+            keys = ", ".join(f"{key}.{name}" for name in current)
+            message = f"{key} is a section of experiment {experiment}; override one of its keys"
+            raise ValueError(f"{message}: {keys}")  # noqa: TRY004 (a mistake in a word, not a type)
         try:
             section[leaf] = read_value(text, default=current, kind=section.get_type(leaf))
         except _Misfit as misfit:

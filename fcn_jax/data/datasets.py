@@ -1,9 +1,7 @@
-"""Data sets by name: built once into TFDS files, then read by index.
-
-Source of the storage: TFDS array_record files under `data_dir`, see `records`.
-"""
+"""Data sets by name: built once into TFDS files, then read by index."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -104,10 +102,12 @@ def _get_only_build(data_dir: str):
             f"{camvid.EXPECTED_TREE}"
         )
     if len(found) > 1:
-        folders = ", ".join(str(file.parent.parent) for file in found)
+        folders = sorted(
+            json.loads((file.parent / "metadata.json").read_text())["source_dir"] for file in found
+        )
         raise ValueError(
-            f"data set 'camvid' was built from {len(found)} different folders ({folders}); "
-            "say which with --config.data.source_dir=/path/to/CamVid, or delete the others"
+            f"data set 'camvid' is built {len(found)} times under {root}, from {folders}; "
+            "say which is meant with --config.data.source_dir=/path/to/CamVid"
         )
     return camvid.CamVidConfig(name=found[0].parent.parent.name)
 

@@ -5,7 +5,7 @@ stream, and only then let every process take its part of each batch.
 """
 
 from collections.abc import Generator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from fcn_jax.data.transforms import FILL_RGB, pad_to, random_flip, random_scale_crop
 
 
+@runtime_checkable
 class Source(Protocol):
     """Random access to pairs: {"id": str, "image": uint8 [h, w, 3], "label": uint8 [h, w]}."""
 
@@ -48,7 +49,8 @@ def train_batches(
 
     Yields:
       {"images": uint8 [b, crop_size, crop_size, 3] RGB, "labels": uint8 [b, crop_size, crop_size]}
-      with b = batch_size // process_count. Padding has colour FILL_RGB and label `ignore_label`.
+      with b = batch_size // process_count. Where the scaled image is smaller than the crop, padding
+      of colour FILL_RGB and label `ignore_label` lies at its bottom and right (left when flipped).
     """
     _check_batch_size(batch_size, process_index, process_count)
     if len(source) == 0:

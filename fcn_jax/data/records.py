@@ -102,14 +102,14 @@ def read_label_file(path: Path) -> UInt8[np.ndarray, "h w"]:
 
 @contextlib.contextmanager
 def _open_picture(path: Path) -> Iterator[Image.Image]:
-    try:
-        picture = Image.open(path)
-        picture.load()  # the pixels too: a file that is cut short fails here, by name
-    except (UnidentifiedImageError, SyntaxError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
+    with contextlib.ExitStack() as stack:
+        try:
+            picture = stack.enter_context(Image.open(path))
+            picture.load()  # the pixels too: a file that is cut short fails here, by name
+        except FileNotFoundError:
             raise
-        raise ValueError(f"{path}: cannot read this file as an image ({error})") from error
-    with picture:
+        except (UnidentifiedImageError, SyntaxError, OSError) as error:
+            raise ValueError(f"{path}: cannot read this file as an image ({error})") from error
         yield picture
 
 

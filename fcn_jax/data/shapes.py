@@ -11,7 +11,7 @@ surrounds every object. It lies outside of the object and never covers a thin st
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -46,9 +46,8 @@ class Shapes(RecordBuilder):
     """Synthetic scenes with 12 classes, drawn on the spot."""
 
     name = "shapes"
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version. Any change of a pixel needs a new one."}
-    BUILDER_CONFIGS = [ShapesConfig(description="The default set.")]
+    VERSION = tfds.core.Version("1.0.0")  # raise it when a pixel changes
+    BUILDER_CONFIGS: ClassVar = [ShapesConfig(description="The default set.")]
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.make_info(

@@ -6,12 +6,12 @@ whatever the logits there are, NaN and infinity included.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, "b h w k"], labels: Int[Array, "b h w"], *, ignore_label: int
-) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    logits: Float[Array, "b h w k"], labels: Integer[Array, "b h w"], *, ignore_label: int
+) -> tuple[Float[Array, ""], Integer[Array, ""]]:
     """Sums the cross entropy, in nats, over the labelled pixels, and counts these pixels."""
     valid = labels != ignore_label
     # Replaced before the softmax: 0 * NaN is NaN, so masking afterwards would not be enough.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 # Which classes enter the means, when some have no pixel.
 CONVENTIONS: Mapping[str, str] = {
@@ -24,8 +24,8 @@ CONVENTIONS: Mapping[str, str] = {
 
 
 def confusion_counts(
-    labels: Int[Array, "*b h w"],
-    preds: Int[Array, "*b h w"],
+    labels: Integer[Array, "*b h w"],
+    preds: Integer[Array, "*b h w"],
     *,
     num_classes: int,
     ignore_label: int,

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from fcn_jax.train import parallel
@@ -81,11 +82,20 @@ class Checkpoints:
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
             )
         except (ValueError, KeyError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise ValueError(
-                f"checkpoint {step} in {self._folder} does not fit this network: {reason}"
-            ) from error
+            raise self._misfit(step, str(error).strip().splitlines()[0][:200]) from error
+
+        def check(path, wanted, found):  # Orbax restores whatever shape it finds
+            if wanted.shape != found.shape:
+                name = "/".join(str(getattr(key, "key", key)) for key in path)
+                raise self._misfit(step, f"{name} is {found.shape} there, {wanted.shape} here")
+
+        jax.tree_util.tree_map_with_path(check, target, restored["state"])
         return restored["state"]
+
+    def _misfit(self, step: int, reason: str) -> ValueError:
+        return ValueError(
+            f"checkpoint {step} in {self._folder} does not fit this network: {reason}"
+        )
 
     def close(self) -> None:
         """Waits until everything is written."""

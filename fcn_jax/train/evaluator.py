@@ -10,7 +10,6 @@ import numpy as np
 from fcn_jax.data.datasets import Dataset
 from fcn_jax.data.loader import eval_batches
 from fcn_jax.ops import metrics
-from fcn_jax.train import parallel
 from fcn_jax.train.evaluate import Prediction, evaluate
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import TrainState
@@ -72,7 +71,7 @@ class Evaluator:
         on_batch: Callable[[int], None] = lambda num_images: None,
     ) -> dict[str, Any]:
         """Evaluates a replicated state; returns what eval/<split>-<step>.json says."""
-        step, labels = int(parallel.as_scalar(state.step)), self._dataset.labels
+        step, labels = int(state.step), self._dataset.labels
         samples = 0
 
         def keep(prediction: Prediction) -> None:

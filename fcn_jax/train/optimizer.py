@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 Rules = Sequence[tuple[str, float]]
@@ -55,7 +56,10 @@ def make_schedule(
         case "constant":
             return optax.constant_schedule(learning_rate)
         case "poly":
-            return optax.polynomial_schedule(learning_rate, 0.0, power, num_steps)
+            # Whole numbers until the division: 1 - step / num_steps would lose the last steps.
+            return lambda step: (
+                learning_rate * (jnp.maximum(num_steps - step, 0) / num_steps) ** power
+            )
         case "step":
             return lambda step: learning_rate * gamma ** (step // step_size)
     raise ValueError(f"unknown optim.schedule {schedule!r}; known: constant, poly, step")
@@ -72,6 +76,7 @@ def make_optimizer(
     gamma: float = 0.1,
     step_size: int = 2000,
     momentum: float = 0.9,
+    beta2: float = 0.999,
     weight_decay: float = 0.0,
     lr_multipliers: Rules = ((".*", 1.0),),
     decay_multipliers: Rules = ((".*", 1.0),),
@@ -82,6 +87,7 @@ def make_optimizer(
         params: the parameters, or their shapes.
         name: `sgd`, as Caffe's: v = momentum * v + lr * (g + decay * w), w = w - v; or `adamw`,
             with beta1 = momentum and decoupled decay: w = w - lr * (adam(g) + decay * w).
+        beta2: of adamw; its memory of squared gradients should be shorter than the run.
         lr_multipliers: ordered (pattern, factor) pairs over paths such as `backbone/conv1_1/bias`;
             the first full match counts. A factor of 0 freezes.
         decay_multipliers: likewise, on weight_decay.
@@ -100,7 +106,7 @@ def make_optimizer(
         case "sgd":
             parts = decay, optax.scale_by_schedule(rate), scale_lr, optax.trace(momentum)
         case "adamw":
-            adam = optax.scale_by_adam(b1=momentum)
+            adam = optax.scale_by_adam(b1=momentum, b2=beta2)
             parts = adam, decay, optax.scale_by_schedule(rate), scale_lr
         case _:
             raise ValueError(f"unknown optim.name {name!r}; known: sgd, adamw")

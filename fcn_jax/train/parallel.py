@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -79,16 +78,6 @@ def device_key(key: jax.Array, step: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, step), lax.axis_index(AXIS))
 
 
-def count_compilations(mapped: Callable) -> int:
-    """Returns how many programs a mapped function was compiled to, one for each input shape."""
-    return mapped._cache_size()
-
-
 def host_copy(state: Any) -> Any:
     """Copies a replicated tree to host arrays."""
     return jax.tree.map(np.asarray, jax.device_get(state))
-
-
-def as_scalar(value: jax.Array | np.ndarray) -> float:
-    """Fetches a replicated number."""
-    return float(jnp.asarray(value))

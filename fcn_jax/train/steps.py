@@ -58,7 +58,7 @@ def make_train_step(
         sums = {
             "loss_sum": parallel.all_sum(loss_sum),
             "num_pixels": num_pixels,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
         }
         state = TrainState(
             step=state.step + 1,

@@ -1,12 +1,15 @@
 """Made-up experiments and run folders, small enough to write in a few milliseconds."""
 
 import json
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from fcn_jax.commands import door
+from fcn_jax.commands import door, recipes
 from fcn_jax.ops.metrics import scores
 from fcn_jax.ops.palette import save_label_png, voc_palette
 
@@ -41,7 +44,7 @@ def get_config():
 @pytest.fixture
 def experiments_dir(tmp_path, monkeypatch) -> Path:
     """A folder `experiments` with three experiments of two data sets."""
-    monkeypatch.syspath_prepend(str(tmp_path))  # restores sys.path, which loading extends
+    monkeypatch.setattr(sys, "path", list(sys.path))  # loading an experiment extends it
     folder = tmp_path / "experiments"
     folder.mkdir()
     for name, title in [
@@ -65,6 +68,23 @@ def launch(experiments_dir, capsys):
     return launch
 
 
+@pytest.fixture
+def train_calls(monkeypatch) -> list:
+    """Puts a command in the place of `train` that only keeps its arguments."""
+    calls = []
+    command = types.ModuleType("train")
+    command.HELP, command.EXAMPLES = "train", "python launch.py train --config=a"
+    command.run = calls.append
+
+    def add_arguments(parser):
+        recipes.add_config_argument(parser)
+        parser.add_argument("--workdir")
+
+    command.add_arguments = add_arguments
+    monkeypatch.setitem(sys.modules, "fcn_jax.commands.train", command)
+    return calls
+
+
 def make_scene(rng: np.random.Generator, height: int, width: int):
     """Draws a street: (image [h, w, 3], label [h, w]), void on a thin line under the houses."""
     rows, columns = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
@@ -84,13 +104,14 @@ def make_scene(rng: np.random.Generator, height: int, width: int):
 
 def predict(rng: np.random.Generator, label: np.ndarray, *, stride: int) -> np.ndarray:
     """Gives back a label map as coarse as the stride, with a few wrong blobs."""
-    height, width = label.shape
+    stride = min(stride, *label.shape)
     pred = np.where(label == 255, 1, label)
     pred = pred[stride // 2 :: stride, stride // 2 :: stride]
     wrong = rng.random(pred.shape) < 0.08
     pred = np.where(wrong, rng.integers(0, len(CLASS_NAMES) - 1, pred.shape), pred)
     rows, columns = (
-        np.minimum(np.arange(n) // stride, s - 1) for n, s in zip(label.shape, pred.shape)
+        np.minimum(np.arange(n) // stride, s - 1)
+        for n, s in zip(label.shape, pred.shape, strict=True)
     )
     return pred[np.ix_(rows, columns)].astype(np.uint8)
 
@@ -121,8 +142,6 @@ def write_run(
     flip_prob: float = 0.5,
 ) -> Path:
     """Writes the folder of a run whose predictions are as coarse as its stride."""
-    from PIL import Image
-
     (folder / "eval").mkdir(parents=True)
     samples = folder / "samples" / "val"
     samples.mkdir(parents=True)
@@ -143,8 +162,7 @@ def write_run(
         "python": "3.12.1",
         "versions": {"jax": "0.12.0", "flax": "0.13.0"},
         "devices": ["cpu:0"],
-        "device_kind": "cpu",
-        "machine": "laptop",
+        "machine": "Linux x86_64, laptop",
         "started": "2025-01-01T00:00:00",
         "start_step": 0,
         "end_step": num_steps,

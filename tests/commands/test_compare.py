@@ -1,0 +1,183 @@
+"""Reports out of made-up run folders."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcn_jax.commands import compare
+
+
+def read(folder, **options):
+    options = {"name": folder.name, "split": "val", "step": "last"} | options
+    return compare.read_run(folder, **options)
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
+    first, second = make_run("fcn32s", stride=32), make_run("fcn8s", stride=8)
+    output = tmp_path / "deep" / "report"
+    code, out, err = launch("compare", first, f"--output={output}", second, "--title=Skips")
+    assert (code, err) == (0, "")
+    evaluations = [json.loads((run / "eval/val-1000.json").read_text()) for run in (first, second)]
+    ious = [100 * evaluation["mean_iou"] for evaluation in evaluations]
+    report = (output / "README.md").read_text()
+    assert report.startswith("# Skips\n")
+    assert f"| {ious[1]:.2f} ({ious[1] - ious[0]:+.2f}) |" in report
+    assert "| fcn32s | vgg16_fcn32s | 32 | 32 | 134,000,032 | 1,000 |" in report
+    assert "| fence | - | - |" in report
+    assert "4 images at their own size" in report
+    assert "convention for absent classes: caffe" in report
+    assert "from step 0 to 1000: commit 0123abc" in report
+    assert "Linux x86_64, laptop; cpu:0" in report
+    assert "python launch.py train --config=camvid_fcn8s --workdir=runs/fcn8s" in report
+    assert "jax 0.12.0" in report
+    assert "like-for-like" not in report
+    for name in ("curves.png", "class_iou.png", "predictions.png"):
+        assert f"]({name})" in report
+        pixels = np.asarray(Image.open(output / name).convert("RGB"))
+        assert min(pixels.shape[:2]) > 200
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    rows = list(csv.DictReader((output / "table.csv").open()))
+    assert [row["run"] for row in rows] == ["fcn32s", "fcn8s"]
+    assert float(rows[1]["mean_iou"]) == evaluations[1]["mean_iou"]
+    assert float(rows[1]["iou_sky"]) == evaluations[1]["class_iou"][0]
+    assert rows[1]["iou_fence"] == ""
+    assert f"{ious[1]:.2f}" in out
+    assert f"wrote {output / 'README.md'}" in out
+
+
+def test_scores_that_are_not_those_of_the_counts_are_refused(launch, make_run):
+    folder = make_run("fcn8s")
+    edit(folder / "eval/val-1000.json", mean_iou=0.99)
+    code, _, err = launch("compare", folder)
+    assert code == 2
+    assert "its counts give mean IoU" in err
+    assert "but it says 0.990000" in err
+
+
+@pytest.mark.parametrize("step", ["last", "best", "400"])
+def test_step_chooses_the_evaluation(step, make_run):
+    folder = make_run("fcn8s")
+    # Swap two evaluations, so that the best is not the last.
+    last, middle = folder / "eval/val-1000.json", folder / "eval/val-600.json"
+    old_last, old_middle = last.read_text(), middle.read_text()
+    last.write_text(old_middle)
+    middle.write_text(old_last)
+    edit(last, step=1000)
+    edit(middle, step=600)
+    assert read(folder, step=step).step == {"last": 1000, "best": 600, "400": 400}[step]
+
+
+def test_run_that_says_no_strides_has_a_dash(make_run):
+    folder = make_run("fcn8s")
+    info = json.loads((folder / "run.json").read_text())
+    del info["finest_stride"], info["output_stride"]
+    (folder / "run.json").write_text(json.dumps(info))
+    assert "| vgg16_fcn8s | - | - |" in compare._score_table([read(folder)])[-1]
+
+
+def test_missing_pieces_are_told_in_a_line_or_two(launch, make_run, tmp_path):
+    folder = make_run("fcn8s", num_steps=100)
+    mistakes = {
+        (tmp_path / "nowhere",): "no run folder",
+        (tmp_path,): "is not a run folder: it has no run.json",
+        (
+            folder,
+            "--split=test",
+        ): "no evaluation of test at the last step; its evaluations: val-100",
+        (folder, "--split=test", "--step=best"): "no evaluation of test at the best step",
+        (folder, "--step=7"): "python launch.py evaluate --workdir=",
+        (folder, "--step=first"): "--step=first; wanted last, best or a number",
+        (folder, folder): "a run folder is given twice",
+        (): "required: RUN",
+    }
+    for words, message in mistakes.items():
+        code, _, err = launch("compare", *words, f"--output={tmp_path / 'report'}")
+        assert code == 2
+        assert message in err
+        assert len(err.splitlines()) <= 2
+    assert not (tmp_path / "report").exists()
+
+
+def test_damaged_files_are_named(launch, make_run):
+    folder = make_run("fcn8s")
+    (folder / "eval/val-1000.json").write_text("{")
+    code, _, err = launch("compare", folder)
+    assert code == 2
+    assert "val-1000.json is damaged" in err
+
+
+def test_runs_of_other_classes_are_refused(launch, make_run):
+    first, second = make_run("a"), make_run("b")
+    path = second / "eval/val-1000.json"
+    names = json.loads(path.read_text())["class_names"]
+    edit(path, class_names=[*names[:-1], "wall"])
+    code, _, err = launch("compare", first, second)
+    assert code == 2
+    assert "a and b have different classes" in err
+
+
+def test_equal_conditions_differ_in_nothing(make_run):
+    assert compare.find_differences([read(make_run("a")), read(make_run("b", stride=32))]) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1}, "seed (0, 1)"),
+        ({"batch_size": 8}, "train.batch_size (4, 8)"),
+        ({"num_steps": 500}, "evaluated step (1000, 500); train.num_steps (1000, 500)"),
+        ({"num_images": 3}, "images (4, 3)"),
+        ({"flip_prob": 0.0}, "augment.flip_prob (0.5, 0.0)"),
+        ({"height": 32}, "true pixels of the classes"),
+    ],
+)
+def test_unlike_conditions_are_named(options, message, make_run):
+    runs = [read(make_run("a")), read(make_run("b", **options))]
+    assert compare.find_differences(runs).startswith(message)
+
+
+def test_unlike_runs_are_warned_about_everywhere(launch, make_run, tmp_path):
+    output = tmp_path / "report"
+    runs = make_run("a"), make_run("b", seed=1, num_samples=0)
+    output.mkdir()
+    (output / "predictions.png").write_text("of an earlier report")
+    code, out, err = launch("compare", *runs, f"--output={output}")
+    assert code == 0
+    assert err == "warning: not a like-for-like comparison: seed (0, 1)\n"
+    report = (output / "README.md").read_text()
+    assert "**Not a like-for-like comparison:** seed (0, 1)." in report
+    assert "note: no predictions.png: no picture in samples/val was predicted by all runs" in out
+    assert "predictions.png)" not in report
+    assert not (output / "predictions.png").exists()
+
+
+def test_only_pictures_that_all_runs_predicted_are_shown(make_run):
+    runs = [read(make_run("a", num_samples=3)), read(make_run("b", num_samples=2))]
+    (runs[0].folder / "samples/val/street0.pred-1000.png").unlink()
+    assert compare._common_samples(runs, "val") == ["street1"]
+
+
+def test_last_line_of_a_step_stands_and_half_a_line_is_left_out(make_run):
+    folder = make_run("a", num_steps=100)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 50, "loss": 9.0, "images_per_s": 5.0}\n')
+        file.write('{"kind": "tra')
+    log = read(folder).train_log
+    assert [line["step"] for line in log] == list(range(2, 101, 2))
+    assert log[24]["loss"] == 9.0
+
+
+def test_names_are_as_long_as_it_takes(tmp_path):
+    folders = [tmp_path / "one/run", tmp_path / "two/run"]
+    assert compare._short_names(folders) == ["one/run", "two/run"]
+
+
+def test_running_mean_preserves_a_constant():
+    np.testing.assert_allclose(compare._running_mean(np.full(100, 3.0)), 3.0, rtol=1e-12)

@@ -1,0 +1,135 @@
+"""What every test runs under: checked annotations, and four devices on a CPU."""
+
+from math import prod
+
+from jaxtyping import install_import_hook
+
+# Before anything of fcn_jax is imported: a call that breaks an annotation, or an annotation that
+# lies about a call, is an error. As PEP 484 has it, an int may stand where a float is asked for.
+install_import_hook(
+    ["fcn_jax.ops", "fcn_jax.models"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+# Before the backend starts. A jax that knows only one CPU device still runs most tests.
+jax.config.update("jax_num_cpu_devices", 4)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The only source of random numbers in a test."""
+    return np.random.default_rng(0)
+
+
+def shapes_of(model: nn.Module) -> dict:
+    """The shapes of all variables; they do not depend on the size of an image."""
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
+    return jax.eval_shape(lambda images: model.init(jax.random.key(0), images, train=False), images)
+
+
+@pytest.fixture
+def draw_variables(rng):
+    """Makes `draw(model)`: variables as `model.init` gives them, but drawn, biases included."""
+
+    def draw(model: nn.Module) -> dict:
+        def leaf(path, shape):
+            kind = path[-1].key
+            if kind == "kernel":
+                values = rng.normal(size=shape.shape) * np.sqrt(2 / prod(shape.shape[:-1]))
+            elif kind in ("var", "scale"):
+                values = rng.uniform(0.5, 1.5, shape.shape)
+            else:
+                values = rng.normal(size=shape.shape) / 10
+            return jnp.asarray(values, shape.dtype)
+
+        return jax.tree_util.tree_map_with_path(leaf, shapes_of(model))
+
+    return draw
+
+
+@pytest.fixture
+def run_blobs():
+    """Makes `run(model, variables, images)`: (maps, paths) of every layer by its name."""
+
+    def run(model: nn.Module, variables: dict, images) -> tuple[dict, dict]:
+        from fcn_jax.models.layers import Blob
+
+        paths = {}
+
+        @jax.jit
+        def apply(variables, images):
+            maps = {}
+
+            def record(call, args, kwargs, context):
+                output = call(*args, **kwargs)
+                if isinstance(output, Blob) and context.method_name == "__call__":
+                    maps[context.module.name] = output.maps
+                    paths[context.module.name] = output.paths
+                return output
+
+            with nn.intercept_methods(record):
+                model.apply(variables, images, train=False)
+            return maps
+
+        maps = apply(variables, images)  # jit sorts the names; paths has them as they ran
+        return {name: np.asarray(maps[name]) for name in paths}, paths
+
+    return run
+
+
+@pytest.fixture
+def see_pixels(run_blobs):
+    """Makes `see(model, height, width, pixels)`: which outputs depend on each of these pixels.
+
+    Every weight is positive, every bias zero, and the image is the mean, so that every map is
+    exactly zero. One brighter pixel then makes a unit positive if and only if some path leads there:
+    nothing cancels, and a maximum over zeros and a positive number is positive.
+
+    Gives (support [p, h, w], paths of the output).
+    """
+
+    def see(model: nn.Module, height: int, width: int, pixels) -> tuple[np.ndarray, tuple]:
+        mean = np.asarray(model.backbone.preprocess.mean_rgb, np.float32)
+        images = np.tile(mean, (len(pixels), height, width, 1))
+        for image, (y, x) in zip(images, pixels, strict=True):
+            image[y, x] += 1e6
+        variables = jax.tree.map(
+            lambda leaf: (
+                np.full(leaf.shape, 1 / prod(leaf.shape[:-1]), np.float32)
+                if len(leaf.shape) > 1
+                else np.zeros(leaf.shape, np.float32)
+            ),
+            shapes_of(model),
+        )
+        maps, paths = run_blobs(model, variables, images)
+        last = list(maps)[-1]
+        return (maps[last] > 0).all(-1), paths[last]
+
+    return see
+
+
+@pytest.fixture
+def init():
+    """Makes `init(model, images)`: (logits, variables) of an untrained network.
+
+    The generator is not the one that runs use: its code compiles in a third of the time.
+    """
+
+    def init(model: nn.Module, images) -> tuple[jax.Array, dict]:
+        run = jax.jit(lambda key: model.init_with_output(key, images, train=False))
+        return run(jax.random.key(0, impl="unsafe_rbg"))
+
+    return init
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_once(tmp_path_factory):
+    """Many tests compile the same program; the cache is empty when the session begins."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -1,0 +1,129 @@
+"""A small data set, a small network, and a whole experiment that takes seconds."""
+
+import jax
+import numpy as np
+import pytest
+
+from fcn_jax.data.datasets import DATASETS, Dataset
+from fcn_jax.data.labels import SHAPES
+from fcn_jax.models.zoo import get_model
+from fcn_jax.train import parallel
+from fcn_jax.train.state import init_variables
+
+NUM_CLASSES = SHAPES.num_classes
+VOID = 255
+
+
+class Pictures:
+    """Random pictures of different sizes, with void in their labels, as a data source."""
+
+    def __init__(self, num_images: int, seed: int):
+        rng = np.random.default_rng(seed)
+        self._records = []
+        for index in range(num_images):
+            size = (rng.integers(17, 33), rng.integers(17, 49))  # two padded shapes of 16
+            label = rng.integers(0, NUM_CLASSES, size, np.uint8)
+            label[rng.random(size) < 0.2] = VOID
+            image = rng.integers(0, 256, (*size, 3), np.uint8)
+            self._records.append({"id": f"picture_{index}", "image": image, "label": label})
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict:
+        return self._records[index]
+
+
+class TinyDataset(Dataset):
+    def source(self, split: str) -> Pictures:
+        return {"train": Pictures(9, seed=1), "val": Pictures(5, seed=2)}[split]
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Pictures:
+    return Pictures(7, seed=3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tiny_dataset():
+    """Makes the data set `tiny` known."""
+    tiny = TinyDataset("tiny", SHAPES, ("train", "val"), builder=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "tiny", lambda source_dir, data_dir: tiny)
+        yield
+
+
+def make_config() -> dict:
+    """Makes an experiment of six steps on nine pictures."""
+    return {
+        "seed": 3,
+        "data": {"name": "tiny"},
+        "augment": {"crop_size": 32, "scale_range": (0.8, 1.2), "flip_prob": 0.5},
+        "model": {
+            "name": "vgg16_fcn8s",
+            "width": 1 / 32,
+            "norm": "batch",
+            "padding": "same",
+            "fc6_kernel": 3,
+            "fc_channels": 8,
+            "dropout": 0.5,
+        },
+        "optim": {"name": "adamw", "learning_rate": 1e-2, "schedule": "poly"},
+        "train": {
+            "num_steps": 6,
+            "batch_size": 4,
+            "normalize": True,
+            "log_every": 1,
+            "eval_every": 3,
+            "checkpoint_every": 2,
+        },
+        "eval": {
+            "split": "val",
+            "device_batch_size": 2,
+            "size_multiple": 16,
+            "convention": "caffe",
+            "num_samples": 2,
+        },
+    }
+
+
+@pytest.fixture
+def config() -> dict:
+    return make_config()
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    """Makes a tiny FCN-8s with batch norm; keyword arguments change it."""
+
+    def make(**options):
+        options = {
+            "name": "vgg16_fcn8s",
+            "width": 1 / 32,
+            "norm": "batch",
+            "padding": "same",
+            "fc6_kernel": 3,
+            "fc_channels": 8,
+            "dropout": 0.0,
+            "axis_name": parallel.AXIS,
+            **options,
+        }
+        return get_model(options.pop("name"), num_classes=NUM_CLASSES, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_variables():
+    """Draws all parameters of a network, its zero-initialised scores included."""
+
+    def draw(model):
+        shapes = jax.eval_shape(lambda: init_variables(jax.random.key(0), model))
+        rng = np.random.default_rng(0)
+        params = jax.tree.map(
+            lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(leaf.dtype), shapes["params"]
+        )
+        ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+        return {**ones, "params": params}
+
+    return draw

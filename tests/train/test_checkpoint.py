@@ -1,0 +1,60 @@
+"""Laws of checkpoints: which are kept, and that they fit one network on any devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fcn_jax.train import parallel
+from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.state import init_state
+
+
+def make_state(value: float, size: int = 3):
+    variables = {"params": {"score_fr": {"kernel": jnp.full(size, value)}}, "batch_stats": {}}
+    return init_state(variables, optax.adam(0.1))
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    yield checkpoints
+    checkpoints.close()
+
+
+def test_newest_and_best_are_kept(checkpoints, tmp_path):
+    for step, mean_iou in [(1, 0.2), (2, 0.9), (3, None), (4, 0.5), (5, float("nan"))]:
+        checkpoints.save(step, make_state(step), mean_iou=mean_iou)
+    assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [2, 5]
+    assert checkpoints.latest_step == 5
+    assert [checkpoints.find_step(which) for which in ("last", "best", "2")] == [5, 2, 2]
+
+
+def test_state_comes_back_bit_by_bit(checkpoints, rng):
+    state = make_state(0.0)
+    state = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), state)
+    checkpoints.save(7, state)
+    jax.tree.map(np.testing.assert_array_equal, checkpoints.restore(7, like=state), state)
+
+
+def test_state_of_four_devices_is_restored_on_one(checkpoints):
+    checkpoints.save(1, parallel.replicate(make_state(3.0), parallel.get_devices(4)))
+    one = parallel.get_devices(1)
+    state = parallel.replicate(checkpoints.restore(1, like=make_state(0.0)), one)
+    np.testing.assert_array_equal(state.params["score_fr"]["kernel"], [3.0, 3.0, 3.0])
+    assert state.step.devices() == set(one)
+
+
+def test_checkpoint_of_another_network_is_rejected(checkpoints):
+    checkpoints.save(1, make_state(1.0))
+    with pytest.raises(ValueError, match="checkpoint 1 in .* does not fit this network"):
+        checkpoints.restore(1, like=make_state(1.0, size=4))
+
+
+def test_find_step_rejects_what_is_not_there(checkpoints):
+    with pytest.raises(FileNotFoundError, match="no checkpoint in .*; train first"):
+        checkpoints.find_step("best")
+    checkpoints.save(3, make_state(1.0))
+    with pytest.raises(ValueError, match="no checkpoint '4' in .*; there are: last, best, 3"):
+        checkpoints.find_step("4")

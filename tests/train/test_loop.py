@@ -1,0 +1,147 @@
+"""Journeys of a run: stopped and resumed, repeated, finished, refused."""
+
+import json
+import os
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from fcn_jax.ops.metrics import scores
+from fcn_jax.train import loop
+from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.setup import make_setup
+from tests.train.conftest import make_config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """Bit-identity is promised for one number of devices; one is the fastest here."""
+    first = jax.local_devices()[:1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fcn_jax.train.parallel.get_devices", lambda count=None: first)
+        yield
+
+
+def run(config, workdir):
+    return loop.train(config, workdir, experiment="tiny", command="python launch.py train")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, one_device):
+    """The folder of a run that nothing disturbed; look, do not touch."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(make_config(), folder)
+    return folder
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(whole, tmp_path / "finished")
+
+
+def last_state(config, workdir):
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        return checkpoints.restore(checkpoints.latest_step, like=make_setup(config).state)
+    finally:
+        checkpoints.close()
+
+
+def assert_same_bits(state, other):
+    jax.tree.map(np.testing.assert_array_equal, state, other)
+
+
+def read_log(workdir):
+    """The lines of metrics.jsonl without what depends on the clock."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_s"} for line in lines]
+
+
+def stop_at_step(monkeypatch, step):
+    """Sends this process a SIGTERM while the batch of `step` is read."""
+    original = loop.train_batches
+
+    def stopping(source, *, start_step, **options):
+        for index, batch in enumerate(original(source, start_step=start_step, **options)):
+            if start_step + index + 1 == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(loop, "train_batches", stopping)
+
+
+def test_resumed_run_equals_uninterrupted_run(config, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at_step(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path / "parts")
+    assert Checkpoints(tmp_path / "parts" / "checkpoints").latest_step == 4
+    report = run(config, tmp_path / "parts")
+    assert report["step"] == 6
+    assert_same_bits(last_state(config, whole), last_state(config, tmp_path / "parts"))
+    assert read_log(whole) == read_log(tmp_path / "parts")
+    launches = json.loads((tmp_path / "parts" / "run.json").read_text())["launches"]
+    assert [(launch["start_step"], launch["end_step"]) for launch in launches] == [(0, 4), (4, 6)]
+
+
+def test_killed_run_repeats_the_steps_after_its_checkpoint(config, whole, finished):
+    # As a kill would leave it: the newest checkpoint is of step 3, the log ends in half a line.
+    shutil.rmtree(finished / "checkpoints" / "6")
+    with (finished / "metrics.jsonl").open("a") as log:
+        log.write('{"kind": "train", "st')
+    run(config, finished)
+    assert_same_bits(last_state(config, whole), last_state(config, finished))
+    assert read_log(whole) == read_log(finished)
+
+
+def test_another_seed_gives_another_run(config, whole, tmp_path):
+    run({**config, "seed": 4}, tmp_path / "other")
+    assert read_log(whole)[-1]["loss"] != read_log(tmp_path / "other")[-1]["loss"]
+
+
+def test_finished_run_is_left_alone(config, whole, finished):
+    assert run(config, finished) is None
+    assert (finished / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    assert (finished / "run.json").read_text() == (whole / "run.json").read_text()
+
+
+def test_run_folder_of_another_config_is_refused(config, finished):
+    config["optim"]["learning_rate"] = 0.5
+    with pytest.raises(ValueError, match="optim.learning_rate is 0.01 there and 0.5 here"):
+        run(config, finished)
+
+
+def test_run_folder_may_look_more_often(config, finished):
+    config["train"]["eval_every"] = 1
+    assert run(config, finished) is None
+
+
+def test_folder_of_something_else_is_refused(config, tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="is not empty and is no run folder"):
+        run(config, tmp_path)
+
+
+def test_loss_that_is_not_finite_stops_the_run(config, tmp_path):
+    config["optim"]["learning_rate"] = 1e30
+    with pytest.raises(ValueError, match="at step .*\n.*lower optim.learning_rate"):
+        run(config, tmp_path / "run")
+
+
+def test_unknown_convention_is_refused_before_anything_is_written(config, tmp_path):
+    config["eval"]["convention"] = "median"
+    with pytest.raises(ValueError, match="unknown eval.convention 'median'; known: caffe"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_files_say_what_was_counted(whole):
+    saved = json.loads((whole / "eval" / "val-6.json").read_text())
+    rescored = scores(np.array(saved["counts"]), convention="caffe")
+    assert saved["num_images"] == 5 and saved["mean_iou"] == rescored["mean_iou"]
+    samples = sorted(file.name for file in (whole / "samples" / "val").iterdir())
+    assert len(samples) == 6 and samples[2].endswith(".pred-6.png")

@@ -1,0 +1,103 @@
+"""Laws of one update: what the loss is, and that the devices do not show."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from fcn_jax.train import parallel
+from fcn_jax.train.state import init_state, init_variables
+from fcn_jax.train.steps import make_train_step
+from tests.train.conftest import NUM_CLASSES, VOID
+
+
+def make_batch(num_images: int = 4, size: int = 40) -> dict[str, np.ndarray]:
+    """A batch whose void pixels are spread unevenly: the last image has almost no label."""
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, NUM_CLASSES, (num_images, size, size), np.uint8)
+    labels[0, :20] = VOID
+    labels[-1, 1:] = VOID
+    return {
+        "images": rng.integers(0, 256, (num_images, size, size, 3), np.uint8),
+        "labels": labels,
+    }
+
+
+def step_once(model, variables, batch, *, num_devices=1, optimizer=None, **options):
+    optimizer = optimizer or optax.sgd(0.1)
+    devices = parallel.get_devices(num_devices)
+    train_step = make_train_step(
+        model, optimizer, key=jax.random.key(1), ignore_label=VOID, devices=devices, **options
+    )
+    state = parallel.replicate(init_state(variables, optimizer), devices)
+    return jax.device_get(train_step(state, parallel.shard(batch, num_devices)))
+
+
+@pytest.mark.parametrize("name", ["vgg16_fcn32s", "vgg16_fcn16s", "vgg16_fcn8s"])
+def test_first_loss_of_zero_scores_is_log_num_classes(make_model, name):
+    model = make_model(name=name)
+    variables = init_variables(jax.random.key(0), model)
+    _, sums = step_once(model, variables, make_batch())
+    loss = sums["loss_sum"] / sums["num_pixels"]
+    np.testing.assert_allclose(loss, np.log(NUM_CLASSES), rtol=1e-6)
+
+
+def test_void_only_batch_gives_no_loss_and_no_gradient(make_model, random_variables):
+    model = make_model()
+    variables = random_variables(model)
+    batch = make_batch()
+    batch["labels"][:] = VOID
+    state, sums = step_once(model, variables, batch)
+    assert sums["loss_sum"] == 0 and sums["num_pixels"] == 0 and sums["grad_norm"] == 0
+    jax.tree.map(np.testing.assert_array_equal, state.params, variables["params"])
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_devices_do_not_change_a_step(make_model, random_variables, norm):
+    model = make_model(norm=norm)
+    variables = random_variables(model)
+    results = [step_once(model, variables, make_batch(), num_devices=count) for count in (1, 2, 4)]
+    for other, sums in results[1:]:
+        assert sums["num_pixels"] == results[0][1]["num_pixels"]
+        # Sums over devices run in another order than sums within one.
+        for ours, theirs in zip(
+            jax.tree.leaves(results[0][0].variables),
+            jax.tree.leaves(other.variables),
+            strict=True,
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_caffe_sum_is_mean_times_pixels_per_image(make_model, random_variables):
+    model = make_model(norm="none")
+    variables, batch = random_variables(model), make_batch()
+    mean, sums = step_once(model, variables, batch, optimizer=optax.sgd(1e-3))
+    pixels_per_image = float(sums["num_pixels"]) / len(batch["images"])
+    total, _ = step_once(
+        model, variables, batch, optimizer=optax.sgd(1e-3 / pixels_per_image), normalize=False
+    )
+    for ours, theirs in zip(
+        jax.tree.leaves(mean.params), jax.tree.leaves(total.params), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_differs_between_steps_and_devices():
+    devices = parallel.get_devices(2)
+    draw = parallel.parallel_apply(
+        lambda step, batch: jax.random.bits(parallel.device_key(jax.random.key(0), step)), devices
+    )
+    draws = [np.asarray(draw(np.int32(step), np.zeros((2, 1)))) for step in (0, 1)]
+    assert len(set(np.concatenate(draws).tolist())) == 4
+
+
+def test_check_batch_size_rejects_what_devices_do_not_divide():
+    with pytest.raises(ValueError, match="batch_size=6 must be .* 4 devices; try 4"):
+        parallel.check_batch_size(6, 4)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        parallel.check_batch_size(0, 1)
+
+
+def test_get_devices_rejects_more_than_there_are():
+    with pytest.raises(ValueError, match="9 devices"):
+        parallel.get_devices(9)
