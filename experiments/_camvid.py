@@ -2,7 +2,8 @@
 
 367 images train, 101 are scored at 360x480, all networks from random weights: no pretraining.
 The networks are VGG16 at a quarter of its width with batch norm, so that two CPU cores train one
-in about twenty minutes.
+in about twenty minutes. At the same cost, 2300 steps of 4 images scored higher by far than 1150 of 8
+with the usual beta2 of 0.999 (docs/results.md).
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +19,7 @@ def get_config(model: dict) -> ConfigDict:
             "model": {"width": 0.25, "norm": "batch", "dropout": 0.0, "dtype": "float32", **model},
             "optim": {
                 "name": "adamw",
-                "learning_rate": 2e-3,
+                "learning_rate": 1e-3,
                 "schedule": "poly",
                 "power": 0.9,
                 "momentum": 0.9,
@@ -28,12 +29,12 @@ def get_config(model: dict) -> ConfigDict:
                 "decay_multipliers": ((".*/kernel", 1.0), (".*", 0.0)),
             },
             "train": {
-                "num_steps": 1150,
-                "batch_size": 8,
+                "num_steps": 2300,
+                "batch_size": 4,
                 "normalize": True,
                 "log_every": 20,
-                "eval_every": 230,
-                "checkpoint_every": 115,
+                "eval_every": 460,
+                "checkpoint_every": 230,
             },
             "eval": {
                 "split": "val",

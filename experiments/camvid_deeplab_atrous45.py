@@ -1,4 +1,4 @@
-"""DeepLab with atrous conv4 and conv5 (output stride 4) on CamVid, a quarter as wide as VGG16, from scratch.
+"""DeepLab with atrous conv4 and conv5 (output stride 4) on CamVid, a quarter of VGG16, from scratch.
 
 Source:  Chen et al. 2015 for the network; the recipe is ours, see experiments/_camvid.py.
 Run:     python launch.py train --config=camvid_deeplab_atrous45 --workdir=runs/camvid_deeplab_atrous45 \

@@ -1,11 +1,12 @@
 """Scores a checkpoint of a run on one split."""
 
 import argparse
+import math
 
 HELP = "score a checkpoint of a run: exact counts of every pixel, at native resolution"
 EXAMPLES = """\
 python launch.py evaluate --workdir=runs/shapes_fcn8s
-python launch.py evaluate --workdir=runs/camvid_fcn8s --split=train --checkpoint=best
+python launch.py evaluate --workdir=runs/camvid_fcn8s --split=train --step=best
 """
 
 
@@ -13,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, metavar="FOLDER", help="a run folder")
     parser.add_argument("--split", help="of the data set; the experiment's own if left out")
     parser.add_argument(
-        "--checkpoint", default="last", metavar="WHICH", help="last (the default), best, or a step"
+        "--step", default="last", metavar="WHICH", help="last (the default), best, or a number"
     )
     parser.add_argument(
         "--source_dir", help="where the data set's files are now, if they were moved"
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
     checkpoints = Checkpoints(folder.path / "checkpoints")
     try:
-        step = checkpoints.find_step(args.checkpoint)
+        step = checkpoints.find_step(args.step)
         setup = make_setup(config)
         state = checkpoints.restore(step, like=setup.state)
     finally:
@@ -63,7 +64,7 @@ def _print(report: dict, folder) -> None:
     share = report["counts"].sum(1) / max(report["counts"].sum(), 1)
     rows = zip(report["class_names"], report["class_iou"], share, strict=True)
     for name, iou, pixels in rows:
-        table.add_row(name, "-" if iou != iou else f"{iou:.4f}", f"{pixels:.4f}")
+        table.add_row(name, "-" if math.isnan(iou) else f"{iou:.4f}", f"{pixels:.4f}")
     console = Console()
     console.print(table)
     console.print(

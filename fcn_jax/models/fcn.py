@@ -4,6 +4,8 @@ Source: Long et al. 2015, Sec. 4; voc-fcn32s, voc-fcn16s, voc-fcn8s and voc-fcn8
 shelhamer/fcn.berkeleyvision.org. All layer names are the release's.
 """
 
+from itertools import pairwise
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
@@ -46,8 +48,7 @@ class FCN(nn.Module):
 
         score = self.score("score_fr", blob)
         upscore_name = "upscore2"
-        scales = self.skip_scales or (1.0,) * len(self.skips)
-        for skip, scale in zip(self.skips, scales, strict=True):
+        for skip, scale in zip(self.skips, self.check_skips(features), strict=True):
             tap = features[skip]
             upscore = self.upscore(upscore_name, score, int(score.stride / tap.stride))
             score_skip = self.score(f"score_{skip}", tap.replace(maps=tap.maps * scale))
@@ -60,8 +61,23 @@ class FCN(nn.Module):
             upscore_name = f"upscore_{skip}"
 
         stride = int(score.stride)
-        upscore = self.upscore(f"upscore{stride}" if self.skips else "upscore", score, stride)
+        if not self.skips:
+            upscore_name = "upscore"
+        elif stride != 2:  # FCN-2s: upscore2 is taken by the first
+            upscore_name = f"upscore{stride}"
+        upscore = self.upscore(upscore_name, score, stride)
         return Crop(name="score")(upscore, features["data"]).maps.astype(jnp.float32)
+
+    def check_skips(self, features: dict[str, Blob]) -> tuple[float, ...]:
+        """Returns the scale of every skip, or raises ValueError for skips that cannot be."""
+        if unknown := [skip for skip in self.skips if skip not in features]:
+            raise ValueError(f"unknown skips {unknown}; the backbone has {', '.join(features)}")
+        strides = [features[skip].stride for skip in self.skips]
+        if any(coarse <= fine for coarse, fine in pairwise(strides)):
+            raise ValueError(f"skips={self.skips} must go from coarse to fine, each of them once")
+        if self.skip_scales and len(self.skip_scales) != len(self.skips):
+            raise ValueError(f"skip_scales={self.skip_scales} must be one for each of {self.skips}")
+        return self.skip_scales or (1.0,) * len(self.skips)
 
     def score(self, name: str, blob: Blob) -> Blob:
         """Scores every unit with a 1x1 convolution that starts at zero."""

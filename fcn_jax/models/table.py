@@ -4,6 +4,7 @@ The table is recorded while the network runs on abstract arrays, so it takes no 
 no second description of the network.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import prod
 from typing import NamedTuple
@@ -58,6 +59,17 @@ def layer_table(model: nn.Module, *, height: int, width: int) -> list[Row]:
 
     params = jax.eval_shape(run)["params"]
     return [_row(module, path, args, output, params) for module, path, args, output in calls]
+
+
+def output_stride(rows: Sequence[Row]) -> int:
+    """Returns the stride of the coarsest map: of the deepest features."""
+    return int(max(row.stride for row in rows))
+
+
+def finest_stride(rows: Sequence[Row]) -> int:
+    """Returns the stride of the finest map that is scored, which the last upsampling starts from."""
+    last = [row for row in rows if isinstance(row.layer, geometry.Upscore)][-1]
+    return int(last.stride * last.layer.stride)
 
 
 def _row(module: nn.Module, path: tuple[str, ...], args, output: layers.Blob, params) -> Row:

@@ -15,6 +15,10 @@ from fcn_jax.models.layers import BatchNorm, same
 from fcn_jax.models.vgg import VGG16, deeplab_pools, fcn_pools
 from fcn_jax.ops.geometry import Window
 
+# Of the computation; parameters, logits and loss are always float32.
+DTYPES = ("float32", "bfloat16", "float16")
+MIN_WIDTH = 1 / 64  # one channel in conv1
+
 
 class Rates(NamedTuple):
     """Where a VGG16 keeps its stride and where it is atrous."""
@@ -100,6 +104,8 @@ def vgg16_deeplab(
         rates: one of `RATES`.
         fc6_rate: in units of the score map; 12 at output stride 8 sees as far as 24 at 4.
     """
+    if rates not in RATES:
+        raise ValueError(f"unknown model.rates {rates!r}; known: {', '.join(RATES)}")
     strides, conv_rates = RATES[rates]
     batch_norm = make_norm(norm, axis_name)
     return DeepLab(
@@ -132,4 +138,8 @@ def get_model(name: str, *, num_classes: int, axis_name: str | None = None, **op
     """Makes the network `name`: images `[b, h, w, 3]` in 0..255 RGB to logits `[b, h, w, k]`."""
     if name not in MODELS:
         raise ValueError(f"unknown model.name {name!r}; known: {', '.join(MODELS)}")
+    if (dtype := options.get("dtype", "float32")) not in DTYPES:
+        raise ValueError(f"unknown model.dtype {dtype!r}; known: {', '.join(DTYPES)}")
+    if (width := options.get("width", 1.0)) < MIN_WIDTH:
+        raise ValueError(f"model.width={width} leaves no channel; at least {MIN_WIDTH}")
     return MODELS[name](num_classes=num_classes, axis_name=axis_name, **options)

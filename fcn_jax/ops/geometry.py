@@ -52,13 +52,14 @@ def output_size(layer: Layer, size: int) -> int:
     match layer:
         case Window(_, stride, pad, _, ceil):
             room = size + 2 * pad - layer.extent
-            if room < 0:
+            # Rounding up, a window may hang over the end by less than a stride.
+            count = (-(-room // stride) if ceil else room // stride) + 1
+            if count < 1:
                 raise ValueError(
                     f"{size} pixels are too few for a window of {layer.extent} with pad {pad}"
                 )
             if not ceil:
-                return room // stride + 1
-            count = -(-room // stride) + 1
+                return count
             # Caffe drops a last window that would start inside the far padding.
             return count - 1 if pad and (count - 1) * stride >= size + pad else count
         case Upscore(kernel, stride, pad):

@@ -4,7 +4,7 @@ A transposed convolution whose filters are fixed, separable and never mix channe
 product of its input with the same small matrix along width and then along height. XLA runs that
 thousands of times faster than the equivalent grouped transposed convolution.
 
-Two kernels matter. `2 * factor` taps is the bilinear filler of Caffe (FCN: 4, 16, 32, 64; FCN-AlexNet
+Two kernels matter. `2 * factor` taps are the FCN release's (surgery.py: 4, 16, 32, 64; FCN-AlexNet
 takes 63). `2 * factor - 1` taps with `factor - 1` cut off on both sides maps n pixels to
 (n - 1) * factor + 1 and is align-corners resizing (DeepLab's Interp layer).
 """
@@ -17,7 +17,7 @@ from fcn_jax.ops.geometry import Upscore, output_size
 
 
 def bilinear_kernel(size: int) -> Float[np.ndarray, "{size}"]:
-    """Makes the taps of Caffe's bilinear filler along one axis; float64, exact to rounding."""
+    """Makes the taps of the FCN release's bilinear kernel along one axis; float64."""
     factor = (size + 1) // 2
     center = factor - 1 if size % 2 else factor - 0.5
     return 1 - np.abs(np.arange(size) - center) / factor

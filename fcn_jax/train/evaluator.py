@@ -25,7 +25,7 @@ class Evaluator:
         size_multiple: images are padded to multiples of this, so that few shapes are compiled;
             1 pads nothing.
         convention: of `ops.metrics.CONVENTIONS`.
-        num_samples: so many predictions are kept as pictures.
+        num_samples: so many predictions, spread over the split, are kept as pictures.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Evaluator:
         self._source = dataset.source(split)
         self._batch_size = device_batch_size * len(devices)
         self._size_multiple, self._convention = size_multiple, convention
-        self._num_samples = num_samples
+        # Spread over the split: neighbours are often frames of one film.
+        indices = np.linspace(0, len(self._source), num_samples, endpoint=False).astype(int)
+        self._sample_ids = {self._source[int(index)]["id"] for index in indices}
         self._eval_step = make_eval_step(
             model,
             num_classes=dataset.labels.num_classes,
@@ -72,14 +74,11 @@ class Evaluator:
     ) -> dict[str, Any]:
         """Evaluates a replicated state; returns what eval/<split>-<step>.json says."""
         step, labels = int(state.step), self._dataset.labels
-        samples = 0
 
         def keep(prediction: Prediction) -> None:
-            nonlocal samples
-            if samples < self._num_samples:
+            if prediction.id in self._sample_ids:
                 colors = np.asarray(labels.colors)
                 run.write_sample(prediction, split=self._split, step=step, colors=colors)
-            samples += 1
 
         batches = eval_batches(
             self._source,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax import tree
 
 from fcn_jax.data.loader import train_batches
+from fcn_jax.models.table import finest_stride, layer_table, output_stride
 from fcn_jax.train import parallel
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.interrupt import Interruption
@@ -46,13 +46,16 @@ def train(
         if start_step:
             state = checkpoints.restore(start_step, like=state)
         run.rewind_log(start_step)
+        rows = layer_table(setup.model, height=64, width=64)
         run.begin_launch(
             command,
             start_step=start_step,
             experiment=experiment,
             seed=config["seed"],
             num_classes=setup.dataset.labels.num_classes,
-            num_params=sum(leaf.size for leaf in tree.leaves(state.params)),
+            num_params=sum(row.params for row in rows),
+            output_stride=output_stride(rows),
+            finest_stride=finest_stride(rows),
         )
         state = parallel.replicate(state, setup.devices)
         return _train(

@@ -3,6 +3,7 @@
 import sys
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,7 +32,7 @@ class StepProgress:
             )
             self._task = self._bar.add_task(title, total=total, completed=first, note="")
 
-    def __enter__(self) -> "StepProgress":
+    def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
         return self

@@ -43,7 +43,8 @@ def make_setup(config: Mapping[str, Any]) -> Setup:
     dataset = get_dataset(**config["data"])
     num_classes = dataset.labels.num_classes
     model = get_model(**config["model"], num_classes=num_classes, axis_name=parallel.AXIS)
-    key = jax.random.key(config["seed"])
+    # rbg: initialising a network with the default generator takes ten seconds to compile.
+    key = jax.random.key(config["seed"], impl="rbg")
     variables = init_variables(key, model)
     optimizer, schedule = make_optimizer(
         variables["params"], num_steps=config["train"]["num_steps"], **config["optim"]

@@ -1,5 +1,7 @@
 """A small data set, a small network, and a whole experiment that takes seconds."""
 
+from math import prod
+
 import jax
 import numpy as np
 import pytest
@@ -121,7 +123,10 @@ def random_variables():
         shapes = jax.eval_shape(lambda: init_variables(jax.random.key(0), model))
         rng = np.random.default_rng(0)
         params = jax.tree.map(
-            lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(leaf.dtype), shapes["params"]
+            lambda leaf: rng.normal(
+                0, np.sqrt(2 / max(1, prod(leaf.shape[:-1]))), leaf.shape
+            ).astype(leaf.dtype),
+            shapes["params"],
         )
         ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
         return {**ones, "params": params}
