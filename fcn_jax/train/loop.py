@@ -1,8 +1,9 @@
 """A run from its first step to its last, or from where it was stopped."""
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,17 @@ def train(
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when a checkpoint has been saved.
     """
+    if config["train"]["num_steps"] < 1:
+        raise ValueError(f"train.num_steps={config['train']['num_steps']} must be positive")
     setup = make_setup(config)
+    batch_options = {
+        "batch_size": config["train"]["batch_size"],
+        "seed": config["seed"],
+        "ignore_label": setup.dataset.labels.ignore_label,
+        **config["augment"],
+    }
+    source = setup.dataset.source("train")
+    train_batches(source, **batch_options).close()  # its checks come before the folder is touched
     run = RunFolder(workdir)
     run.open(config)
     checkpoints = Checkpoints(run.path / "checkpoints")
@@ -58,10 +69,11 @@ def train(
             finest_stride=finest_stride(rows),
         )
         state = parallel.replicate(state, setup.devices)
-        return _train(
-            setup, run, checkpoints, state, start_step, config["augment"], config["seed"],
-            **config["train"],
-        )  # fmt: skip
+        batches = train_batches(source, start_step=start_step, **batch_options)
+        with contextlib.closing(batches):
+            return _train(
+                setup, run, checkpoints, state, batches, start_step=start_step, **config["train"]
+            )
     finally:
         checkpoints.close()
 
@@ -71,10 +83,9 @@ def _train(
     run: RunFolder,
     checkpoints: Checkpoints,
     state: TrainState,
-    start_step: int,
-    augment: Mapping[str, Any],
-    seed: int,
+    batches: Iterator[dict],
     *,
+    start_step: int,
     num_steps: int,
     batch_size: int,
     normalize: bool,
@@ -90,14 +101,6 @@ def _train(
         ignore_label=setup.dataset.labels.ignore_label,
         devices=setup.devices,
         normalize=normalize,
-    )
-    batches = train_batches(
-        setup.dataset.source("train"),
-        batch_size=batch_size,
-        seed=seed,
-        start_step=start_step,
-        ignore_label=setup.dataset.labels.ignore_label,
-        **augment,
     )
 
     def due(every: int) -> bool:
@@ -144,10 +147,8 @@ def _train(
             if due(log_every) or evaluated or stopping:
                 run.end_launch(end_step=step, train_s=round(train_s, 1), eval_s=round(eval_s, 1))
             if stopping:
-                batches.close()
                 progress.say(f"stopped at step {step}; the same command goes on from there")
                 raise KeyboardInterrupt
-    batches.close()
     return report
 
 

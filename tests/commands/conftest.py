@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fcn_jax.commands import door, recipes
+from fcn_jax.commands.runs import read_run
 from fcn_jax.ops.metrics import scores
 from fcn_jax.ops.palette import save_label_png, voc_palette
 
@@ -126,6 +127,26 @@ def count(label: np.ndarray, pred: np.ndarray, num_classes: int) -> np.ndarray:
 @pytest.fixture
 def make_run(tmp_path):
     return lambda name, **options: write_run(tmp_path / "runs" / name, **options)
+
+
+@pytest.fixture
+def read():
+    """Reads a run folder; the last evaluation of val, if nothing else is said."""
+
+    def read(folder: Path, *, step: str = "last"):
+        return read_run(folder, name=folder.name, split="val", step=step)
+
+    return read
+
+
+@pytest.fixture
+def edit():
+    """Changes some keys of a JSON file."""
+
+    def edit(path: Path, **changes):
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return edit
 
 
 def write_run(

@@ -7,16 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn_jax.commands import compare
-
-
-def read(folder, **options):
-    options = {"name": folder.name, "split": "val", "step": "last"} | options
-    return compare.read_run(folder, **options)
-
-
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+from fcn_jax.commands.compare import find_differences
 
 
 def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
@@ -52,34 +43,13 @@ def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
     assert f"wrote {output / 'README.md'}" in out
 
 
-def test_scores_that_are_not_those_of_the_counts_are_refused(launch, make_run):
+def test_scores_that_are_not_those_of_the_counts_are_refused(launch, make_run, edit):
     folder = make_run("fcn8s")
     edit(folder / "eval/val-1000.json", mean_iou=0.99)
     code, _, err = launch("compare", folder)
     assert code == 2
     assert "its counts give mean IoU" in err
     assert "but it says 0.990000" in err
-
-
-@pytest.mark.parametrize("step", ["last", "best", "400"])
-def test_step_chooses_the_evaluation(step, make_run):
-    folder = make_run("fcn8s")
-    # Swap two evaluations, so that the best is not the last.
-    last, middle = folder / "eval/val-1000.json", folder / "eval/val-600.json"
-    old_last, old_middle = last.read_text(), middle.read_text()
-    last.write_text(old_middle)
-    middle.write_text(old_last)
-    edit(last, step=1000)
-    edit(middle, step=600)
-    assert read(folder, step=step).step == {"last": 1000, "best": 600, "400": 400}[step]
-
-
-def test_run_that_says_no_strides_has_a_dash(make_run):
-    folder = make_run("fcn8s")
-    info = json.loads((folder / "run.json").read_text())
-    del info["finest_stride"], info["output_stride"]
-    (folder / "run.json").write_text(json.dumps(info))
-    assert "| vgg16_fcn8s | - | - |" in compare._score_table([read(folder)])[-1]
 
 
 def test_missing_pieces_are_told_in_a_line_or_two(launch, make_run, tmp_path):
@@ -113,7 +83,7 @@ def test_damaged_files_are_named(launch, make_run):
     assert "val-1000.json is damaged" in err
 
 
-def test_runs_of_other_classes_are_refused(launch, make_run):
+def test_runs_of_other_classes_are_refused(launch, make_run, edit):
     first, second = make_run("a"), make_run("b")
     path = second / "eval/val-1000.json"
     names = json.loads(path.read_text())["class_names"]
@@ -123,8 +93,8 @@ def test_runs_of_other_classes_are_refused(launch, make_run):
     assert "a and b have different classes" in err
 
 
-def test_equal_conditions_differ_in_nothing(make_run):
-    assert compare.find_differences([read(make_run("a")), read(make_run("b", stride=32))]) == ""
+def test_equal_conditions_differ_in_nothing(make_run, read):
+    assert find_differences([read(make_run("a")), read(make_run("b", stride=32))]) == ""
 
 
 @pytest.mark.parametrize(
@@ -138,9 +108,9 @@ def test_equal_conditions_differ_in_nothing(make_run):
         ({"height": 32}, "true pixels of the classes"),
     ],
 )
-def test_unlike_conditions_are_named(options, message, make_run):
+def test_unlike_conditions_are_named(options, message, make_run, read):
     runs = [read(make_run("a")), read(make_run("b", **options))]
-    assert compare.find_differences(runs).startswith(message)
+    assert find_differences(runs).startswith(message)
 
 
 def test_unlike_runs_are_warned_about_everywhere(launch, make_run, tmp_path):
@@ -156,28 +126,3 @@ def test_unlike_runs_are_warned_about_everywhere(launch, make_run, tmp_path):
     assert "note: no predictions.png: no picture in samples/val was predicted by all runs" in out
     assert "predictions.png)" not in report
     assert not (output / "predictions.png").exists()
-
-
-def test_only_pictures_that_all_runs_predicted_are_shown(make_run):
-    runs = [read(make_run("a", num_samples=3)), read(make_run("b", num_samples=2))]
-    (runs[0].folder / "samples/val/street0.pred-1000.png").unlink()
-    assert compare._common_samples(runs, "val") == ["street1"]
-
-
-def test_last_line_of_a_step_stands_and_half_a_line_is_left_out(make_run):
-    folder = make_run("a", num_steps=100)
-    with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "train", "step": 50, "loss": 9.0, "images_per_s": 5.0}\n')
-        file.write('{"kind": "tra')
-    log = read(folder).train_log
-    assert [line["step"] for line in log] == list(range(2, 101, 2))
-    assert log[24]["loss"] == 9.0
-
-
-def test_names_are_as_long_as_it_takes(tmp_path):
-    folders = [tmp_path / "one/run", tmp_path / "two/run"]
-    assert compare._short_names(folders) == ["one/run", "two/run"]
-
-
-def test_running_mean_preserves_a_constant():
-    np.testing.assert_allclose(compare._running_mean(np.full(100, 3.0)), 3.0, rtol=1e-12)

@@ -73,7 +73,7 @@ def test_changed_label_is_another_build(camvid_dir, get_camvid):
 
 
 def test_no_source_dir_means_the_only_build(camvid_dir, get_camvid):
-    with pytest.raises(FileNotFoundError, match="(?s)needs source_dir.*trainannot"):
+    with pytest.raises(FileNotFoundError, match="(?s)needs source_dir.*annot"):
         get_camvid()
     built = get_camvid(camvid_dir).source("val")[1]
     np.testing.assert_array_equal(get_camvid().source("val")[1]["image"], built["image"])
@@ -104,7 +104,7 @@ def test_killed_build_is_not_read_as_complete(camvid_dir, get_camvid, tmp_path):
 
 
 def test_camvid_rejects_missing_folder(get_camvid, tmp_path):
-    with pytest.raises(FileNotFoundError, match="(?s)no CamVid folder at .*nowhere.*trainannot"):
+    with pytest.raises(FileNotFoundError, match="(?s)no CamVid folder at .*nowhere.*annot"):
         get_camvid(tmp_path / "nowhere")
 
 

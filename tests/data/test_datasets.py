@@ -30,4 +30,5 @@ def test_listing_the_names_imports_no_heavy_library():
     )
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.stdout == f"{sorted(DATASETS)}\n[]\n", result.stderr
+    names = sorted(DATASETS.keys() - {"tiny"})  # which the tests of training add
+    assert result.stdout == f"{names}\n[]\n", result.stderr

@@ -65,7 +65,7 @@ def stop_at_step(monkeypatch, step):
     """Sends this process a SIGTERM while the batch of `step` is read."""
     original = loop.train_batches
 
-    def stopping(source, *, start_step, **options):
+    def stopping(source, *, start_step=0, **options):
         for index, batch in enumerate(original(source, start_step=start_step, **options)):
             if start_step + index + 1 == step:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -132,16 +132,30 @@ def test_loss_that_is_not_finite_stops_the_run(config, tmp_path):
         run(config, tmp_path / "run")
 
 
-def test_unknown_convention_is_refused_before_anything_is_written(config, tmp_path):
-    config["eval"]["convention"] = "median"
-    with pytest.raises(ValueError, match="unknown eval.convention 'median'; known: caffe"):
-        run(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_evaluation_files_say_what_was_counted(whole):
     saved = json.loads((whole / "eval" / "val-6.json").read_text())
     rescored = scores(np.array(saved["counts"]), convention="caffe")
     assert saved["num_images"] == 5 and saved["mean_iou"] == rescored["mean_iou"]
     samples = sorted(file.name for file in (whole / "samples" / "val").iterdir())
     assert len(samples) == 6 and samples[2].endswith(".pred-6.png")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("train", "num_steps", 0, "train.num_steps=0 must be positive"),
+        ("train", "batch_size", 0, "train.batch_size=0 must be a positive multiple"),
+        ("augment", "crop_size", 0, "crop_size=0 must be"),
+        ("eval", "convention", "median", "unknown eval.convention 'median'; known: caffe"),
+        ("model", "name", "vgg17", "unknown model.name 'vgg17'"),
+        ("optim", "schedule", "cosine", "unknown optim.schedule 'cosine'"),
+        ("data", "name", "tinny", "unknown data set 'tinny'"),
+    ],
+)
+def test_mistakes_are_found_before_the_folder_is_touched(
+    config, tmp_path, section, key, value, message
+):
+    config[section][key] = value
+    with pytest.raises(ValueError, match=message):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
