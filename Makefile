@@ -1,4 +1,4 @@
-# make demo    train five networks on synthetic shapes and compare them (about eight minutes)
+# make demo    train five networks on synthetic shapes and compare them (about seven minutes)
 # make test    lint, then all tests
 #
 # Both make a virtual environment first. PYTHON chooses the interpreter: make test PYTHON=python3.12
@@ -10,10 +10,10 @@ RUNS ?= runs/demo
 
 .PHONY: demo test lint format clean
 
-$(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
+$(VENV)/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
 	touch $@
 
 demo: $(VENV)/installed

@@ -26,7 +26,6 @@ def get_devices(count: int | None = None) -> list[jax.Device]:
 
 def check_batch_size(batch_size: int, num_devices: int) -> None:
     """Raises ValueError unless `batch_size` images can be dealt out evenly to all devices."""
-    num_devices *= jax.process_count()
     if batch_size < 1 or batch_size % num_devices:
         nearest = num_devices * max(1, batch_size // num_devices)
         raise ValueError(

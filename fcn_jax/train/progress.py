@@ -1,12 +1,14 @@
 """How far a run is: a live bar on a terminal, a line now and then elsewhere."""
 
-import sys
+import math
 import time
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 10  # where there is no terminal
 
 
 class StepProgress:
@@ -19,7 +21,7 @@ class StepProgress:
     def __init__(self, title: str, *, first: int, total: int):
         self._console = Console(stderr=True, highlight=False)
         self._total, self._step, self._first = total, first, first
-        self._started = time.perf_counter()
+        self._started, self._noted = time.perf_counter(), -math.inf
         self._bar = None
         if self._console.is_terminal:
             self._bar = Progress(
@@ -53,18 +55,15 @@ class StepProgress:
             self._bar.update(self._task, completed=self._step)
 
     def note(self, **values: str) -> None:
-        """Shows values, such as the loss, beside the bar, or in a line of their own."""
+        """Shows values, such as the loss, beside the bar, or now and then in a line."""
         text = "  ".join(f"{name} {value}" for name, value in values.items())
         if self._bar:
             self._bar.update(self._task, note=text)
-        else:
+        elif time.perf_counter() - self._noted > LINE_EVERY_S:
+            self._noted = time.perf_counter()
             done = self._step - self._first
-            left = (time.perf_counter() - self._started) / max(done, 1) * (self._total - self._step)
-            print(
-                f"step {self._step}/{self._total}  {text}  {_clock(left)} left",
-                file=sys.stderr,
-                flush=True,
-            )
+            left = (self._noted - self._started) / max(done, 1) * (self._total - self._step)
+            self.say(f"step {self._step}/{self._total}  {text}  {_clock(left)} left")
 
     def say(self, line: str) -> None:
         """Prints a line that stays."""
