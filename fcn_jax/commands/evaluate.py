@@ -52,12 +52,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _print(report: dict, folder) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        title=f"{folder.path}: {report['dataset']} {report['split']}, step {report['step']}"
-    )
+    console = Console(highlight=False)
+    console.print(f"{folder.path}: {report['dataset']} {report['split']}, step {report['step']}")
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("class")
     table.add_column("IoU", justify="right")
     table.add_column("share of pixels", justify="right")
@@ -65,16 +66,16 @@ def _print(report: dict, folder) -> None:
     rows = zip(report["class_names"], report["class_iou"], share, strict=True)
     for name, iou, pixels in rows:
         table.add_row(name, "-" if math.isnan(iou) else f"{iou:.4f}", f"{pixels:.4f}")
-    console = Console()
     console.print(table)
     console.print(
         f"mean IoU {report['mean_iou']:.4f}   pixel accuracy {report['pixel_acc']:.4f}   "
         f"mean accuracy {report['mean_acc']:.4f}   f.w. IoU {report['fw_iou']:.4f}   "
-        f"(convention {report['convention']})"
+        f"(convention {report['convention']})",
+        soft_wrap=True,
     )
     console.print(
         f"{report['num_images']} images in {report['eval_s']} s, "
-        f"{report['num_shapes']} padded shapes compiled; "
+        f"padded shapes compiled: {report['num_shapes']}; "
         f"counts in {folder.path}/eval/{report['split']}-{report['step']}.json",
         soft_wrap=True,
     )
