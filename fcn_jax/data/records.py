@@ -1,17 +1,19 @@
 """What one record of a built data set holds, how it is made, and how it is read back.
 
-A record is {"id": text, "image": PNG bytes of mode RGB, "label": PNG bytes of mode L}, kept by TFDS
-in array_record files. Both pictures are decoded here with Pillow, not by TFDS: its decoder prefers
-OpenCV, which turns palette PNG into colours and 1-bit PNG into 0/255 without a word.
-
-EXIF orientation is ignored on both sides, so that an image stays aligned with its label.
+A record is {"id": text, "image": JPEG or PNG bytes of mode RGB, "label": PNG bytes of mode L}, kept
+by TFDS in array_record files. TFDS never decodes a picture: its decoder prefers OpenCV, which turns
+palette PNG into colours and 1-bit PNG into 0/255 without a word.
 """
 
+import abc
 import contextlib
+import dataclasses
+import functools
 import io
+import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +21,73 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.pictures import array_to_png, picture_to_array, read_image_file
 
 FILE_FORMAT = "array_record"  # the only format that TFDS reads without TensorFlow
+IMAGES_PER_SHARD = 512  # while a shard is built, its records are in memory
 
 
-class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A TFDS builder whose records are as above, stored in the order in which they come."""
+@dataclasses.dataclass(eq=False)
+class FolderConfig(tfds.core.BuilderConfig):
+    """Where a user's files are; the name is their fingerprint, so other files are another set."""
+
+    source_dir: str = ""
+
+
+class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """A TFDS builder whose records are as above, stored in the order in which they come.
+
+    Shard by shard, because TFDS 4.9.10 sorts the splits of its GeneratorBasedBuilder in memory, and
+    cannot build one of more than 1000 MiB without TensorFlow.
+    """
 
     # TFDS 4.9.10 looks here for lists of downloads, and needs a package that it does not install
     # to do so (importlib_resources). There are no downloads.
     code_path = None
 
-    def make_info(self, labels: LabelSet, description: str, **metadata: str):
+    @abc.abstractmethod
+    def list_items(self) -> Mapping[str, Sequence[Any]]:
+        """Returns what the records of each split are made from, in order."""
+
+    @abc.abstractmethod
+    def make_record(self, split: str, item: Any) -> dict[str, str | bytes]:
+        """Makes one record."""
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict]]]]]:
+        del dl_manager
+        return {
+            split: [
+                functools.partial(self._make_shard, split, items, start)
+                for start in range(0, len(items), IMAGES_PER_SHARD)
+            ]
+            for split, items in self.list_items().items()
+        }
+
+    def _make_shard(
+        self, split: str, items: Sequence[Any], start: int
+    ) -> Iterator[tuple[int, dict]]:
+        for index in range(start, min(start + IMAGES_PER_SHARD, len(items))):
+            yield index, self.make_record(split, items[index])
+            if sys.stderr.isatty():
+                end = "\n" if index + 1 == len(items) else ""
+                line = f"\r  {split}: {index + 1} of {len(items)} images"
+                print(line, end=end, file=sys.stderr, flush=True)
+
+    def source(self, split: str) -> "RecordSource":
+        """Returns the pairs of a split of the built data set."""
+        return RecordSource(self, split)
+
+    def make_info(self, labels: LabelSet, description: str, **metadata: Any):
         """Returns the TFDS description of the set; the class names travel with the data."""
         features = tfds.features.FeaturesDict(
             {
                 "id": tfds.features.Text(),
-                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                "image": tfds.features.Image(shape=(None, None, 3)),
                 "label": tfds.features.LabeledImage(
                     shape=(None, None, 1), encoding_format="png", labels=list(labels.names)
                 ),
@@ -53,64 +102,29 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
 
-def array_to_png(array: UInt8[np.ndarray, "h w *c"]) -> bytes:
-    """Encodes RGB [h, w, 3] or a label map [h, w] without loss."""
-    stream = io.BytesIO()
-    # On CamVid level 1 takes a fraction of the time of level 6, for 6 % more bytes; decoding is as
-    # fast.
-    Image.fromarray(array).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
+def encode_pair(
+    image_file: Path, label_file: Path, label: UInt8[np.ndarray, "h w"]
+) -> dict[str, str | bytes]:
+    """Makes the record of an image file and of its label, which is already in class numbers.
 
-
-def png_to_array(data: bytes, *, mode: str) -> UInt8[np.ndarray, "h w *c"]:
-    """Decodes PNG bytes that must already be of Pillow mode `mode` ("RGB" or "L")."""
-    with Image.open(io.BytesIO(data)) as picture:
-        if picture.mode != mode:
-            raise ValueError(f"record holds a PNG of mode {picture.mode}, expected mode {mode}")
-        return np.asarray(picture)
-
-
-def read_image_file(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Reads an image file as RGB; grey, palette and RGBA files are converted (alpha is dropped).
+    An RGB JPEG is stored byte by byte, so that nothing is lost; other files become PNG.
 
     Raises:
-      ValueError: for a file that is no image, is cut short, or has another colour mode.
+      ValueError: if the image cannot be read, or its size is not that of the label.
     """
-    with _open_picture(path) as picture:
-        if picture.mode not in ("RGB", "L", "P", "RGBA"):
-            raise ValueError(
-                f"{path}: image mode {picture.mode} is not supported; "
-                "convert it to 8-bit RGB, grey (L), palette (P) or RGBA"
-            )
-        return np.asarray(picture.convert("RGB"))
-
-
-def read_label_file(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Reads a label file as the numbers that it stores: grey level (L) or palette index (P).
-
-    Raises:
-      ValueError: for a file that is no image, is cut short, or holds colours, not numbers.
-    """
-    with _open_picture(path) as picture:
-        if picture.mode not in ("L", "P"):
-            raise ValueError(
-                f"{path}: a label must store one class number per pixel "
-                f"(8-bit PNG of mode L or P), got mode {picture.mode}"
-            )
-        return np.asarray(picture)
-
-
-@contextlib.contextmanager
-def _open_picture(path: Path) -> Iterator[Image.Image]:
-    with contextlib.ExitStack() as stack:
-        try:
-            picture = stack.enter_context(Image.open(path))
-            picture.load()  # the pixels too: a file that is cut short fails here, by name
-        except FileNotFoundError:
-            raise
-        except (UnidentifiedImageError, SyntaxError, OSError) as error:
-            raise ValueError(f"{path}: cannot read this file as an image ({error})") from error
-        yield picture
+    image = read_image_file(image_file)
+    if image.shape[:2] != label.shape:
+        raise ValueError(
+            f"{label_file}: label is {_size(label)} but image {image_file} is "
+            f"{_size(image)}; both must have the same width x height"
+        )
+    with Image.open(image_file) as picture:
+        is_rgb_jpeg = picture.format == "JPEG" and picture.mode == "RGB"
+    return {
+        "id": image_file.stem,
+        "image": image_file.read_bytes() if is_rgb_jpeg else array_to_png(image),
+        "label": array_to_png(label),
+    }
 
 
 class RecordSource(Sequence):
@@ -129,9 +143,61 @@ class RecordSource(Sequence):
         record = self._records[index]
         return {
             "id": record["id"].decode(),
-            "image": png_to_array(record["image"], mode="RGB"),
-            "label": png_to_array(record["label"], mode="L"),
+            "image": picture_to_array(record["image"], mode="RGB"),
+            "label": picture_to_array(record["label"], mode="L"),
         }
+
+
+class PickedSource(Sequence):
+    """Pairs picked from other sources: pair `i` is `picks[i]`, (name of a source, index in it)."""
+
+    def __init__(self, sources: Mapping[str, Sequence], picks: Sequence[tuple[str, int]]):
+        self._sources, self._picks = sources, picks
+
+    def __len__(self) -> int:
+        return len(self._picks)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is outside of the {len(self)} images of this split")
+        name, there = self._picks[index]
+        return self._sources[name][there]
+
+
+class RelabelledSource(Sequence):
+    """The pairs of another source with every label value `v` replaced by `table[v]`."""
+
+    def __init__(self, source: Sequence, table: bytes):
+        self._source, self._table = source, np.frombuffer(table, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self._source[index]
+        return {**record, "label": self._table[record["label"]]}
+
+
+def find_only_build(
+    builder_class: type[RecordBuilder], *, data_dir: str
+) -> tuple[str, dict[str, Any]] | None:
+    """Returns the (config name, metadata) of the one finished build of a user's folder, if any.
+
+    Raises:
+      ValueError: if there are several, since none of them is meant more than another.
+    """
+    root = Path(data_dir or tfds.core.constants.DATA_DIR) / builder_class.name
+    builds = {
+        info_file.parent.parent.name: json.loads((info_file.parent / "metadata.json").read_text())
+        for info_file in sorted(root.glob(f"*/{builder_class.VERSION}/dataset_info.json"))
+    }
+    if len(builds) > 1:
+        folders = sorted(metadata["source_dir"] for metadata in builds.values())
+        raise ValueError(
+            f"data set {builder_class.name!r} is built {len(builds)} times under {root}, from "
+            f"{folders}; say which is meant with --config.data.source_dir=FOLDER"
+        )
+    return next(iter(builds.items()), None)
 
 
 def build(builder: tfds.core.DatasetBuilder, *, message: str) -> tfds.core.DatasetBuilder:
@@ -144,17 +210,18 @@ def build(builder: tfds.core.DatasetBuilder, *, message: str) -> tfds.core.Datas
     Returns:
       A builder that reads the finished data set.
     """
-    info_file = builder.data_path / "dataset_info.json"
-    if info_file.exists():
+    if builder.info.splits:
         return builder
-    print(message, file=sys.stderr, flush=True)
-    try:
-        with quiet_tfds():
-            builder.download_and_prepare(file_format=FILE_FORMAT)
-    except OSError:
-        if not info_file.exists():
-            raise
-    with quiet_tfds():  # a fresh builder: this one may remember the lost race
+    info_file = builder.data_path / "dataset_info.json"
+    if not info_file.exists():
+        print(message, file=sys.stderr, flush=True)
+        try:
+            with quiet_tfds():
+                builder.download_and_prepare(file_format=FILE_FORMAT)
+        except OSError:
+            if not info_file.exists():
+                raise
+    with quiet_tfds():  # a fresh builder: this one may not know that it was built meanwhile
         return type(builder)(
             data_dir=os.fspath(builder.data_dir_root),
             config=builder.builder_config,
@@ -174,3 +241,7 @@ def quiet_tfds() -> Iterator[None]:
     finally:
         logging.set_verbosity(verbosity)
         tfds.enable_progress_bar()
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"

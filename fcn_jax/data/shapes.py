@@ -10,15 +10,16 @@ surrounds every object. It lies outside of the object and never covers a thin st
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float, UInt8
 
 from fcn_jax.data.labels import SHAPES
-from fcn_jax.data.records import RecordBuilder, array_to_png
+from fcn_jax.data.pictures import array_to_png
+from fcn_jax.data.records import RecordBuilder
 
 SPLITS = ("train", "val")
 MIN_SIDE, MAX_SIDE = 96, 128  # pixels; each side of an image is drawn from this range
@@ -54,25 +55,19 @@ class Shapes(RecordBuilder):
             SHAPES, "Synthetic scenes of large regions, solid figures and thin structures."
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager
-        config = self.builder_config
+    def list_items(self) -> dict[str, range]:
         return {
-            "train": self._generate_examples("train", config.num_train),
-            "val": self._generate_examples("val", config.num_val),
+            "train": range(self.builder_config.num_train),
+            "val": range(self.builder_config.num_val),
         }
 
-    def _generate_examples(self, split: str, num_images: int) -> Iterator[tuple[int, dict]]:
-        for index in range(num_images):
-            image, label = draw_scene(self.builder_config.seed, split, index)
-            yield (
-                index,
-                {
-                    "id": f"{split}_{index:05d}",
-                    "image": array_to_png(image),
-                    "label": array_to_png(label),
-                },
-            )
+    def make_record(self, split: str, item: int) -> dict[str, str | bytes]:
+        image, label = draw_scene(self.builder_config.seed, split, item)
+        return {
+            "id": f"{split}_{item:05d}",
+            "image": array_to_png(image),
+            "label": array_to_png(label),
+        }
 
 
 def draw_scene(

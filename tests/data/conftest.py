@@ -1,10 +1,15 @@
-"""A CamVid folder in miniature, and pairs whose pixels tell where they came from."""
+"""CamVid, VOC and SBD folders in miniature, and pairs whose pixels tell where they came from."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
+import scipy.sparse
 from PIL import Image
+
+from fcn_jax.data.datasets import Dataset, get_dataset
+from fcn_jax.ops.palette import full_palette
 
 TINY_SPLITS = {"train": 6, "val": 2}
 
@@ -30,6 +35,90 @@ def write_camvid(folder: Path, *, seed: int = 0) -> Path:
 @pytest.fixture
 def camvid_dir(tmp_path) -> Path:
     return write_camvid(tmp_path / "CamVid")
+
+
+def save_palette_label(path: Path, label: np.ndarray) -> None:
+    """Saves a label as VOC does: the numbers are the pixels, VOC's palette shows them."""
+    picture = Image.fromarray(label)
+    picture.putpalette(full_palette(np.zeros((0, 3), np.uint8)).tobytes())
+    assert picture.mode == "P"
+    picture.save(path)
+
+
+def save_sbd_label(path: Path, label: np.ndarray) -> None:
+    """Saves a label as SBD does: a compressed MATLAB file with one struct of three fields."""
+    boundaries = np.empty((20, 1), object)
+    for index in range(20):
+        boundaries[index, 0] = scipy.sparse.csc_matrix(label == index + 1)
+    present = np.setdiff1d(label, (0, 255)).astype(np.uint8)[:, None]
+    struct = {"Boundaries": boundaries, "Segmentation": label, "CategoriesPresent": present}
+    scipy.io.savemat(path, {"GTcls": struct}, do_compression=True)
+
+
+def draw_voc_label(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """An object of a random class with its void outline, on background."""
+    label = np.zeros((height, width), np.uint8)
+    top, left = rng.integers(1, 5, 2)
+    label[top : top + 9, left : left + 11] = 255
+    label[top + 1 : top + 8, left + 1 : left + 10] = rng.integers(1, 21)
+    return label
+
+
+def _write_pairs(folder, lists, list_file, image_file, label_file, save_label, *, seed) -> Path:
+    rng = np.random.default_rng(seed)
+    for split, ids in lists.items():
+        for name in ids:
+            height, width = rng.integers(14, 24, 2)
+            paths = [folder / path.format(name) for path in (image_file, label_file)]
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(paths[0])
+            save_label(paths[1], draw_voc_label(rng, height, width))
+        (folder / list_file.format(split)).parent.mkdir(parents=True, exist_ok=True)
+        (folder / list_file.format(split)).write_text("".join(f"{name}\n" for name in ids))
+    return folder
+
+
+def write_voc(folder: Path, lists: dict[str, list[str]], *, seed: int = 0) -> Path:
+    """Writes the layout of VOCdevkit/VOC2012: JPEG images and palette labels of random sizes."""
+    return _write_pairs(
+        folder,
+        lists,
+        "ImageSets/Segmentation/{}.txt",
+        "JPEGImages/{}.jpg",
+        "SegmentationClass/{}.png",
+        save_palette_label,
+        seed=seed,
+    )
+
+
+def write_sbd(folder: Path, lists: dict[str, list[str]], *, seed: int = 0) -> Path:
+    """Writes the layout of benchmark_RELEASE/dataset."""
+    return _write_pairs(
+        folder, lists, "{}.txt", "img/{}.jpg", "cls/{}.mat", save_sbd_label, seed=seed
+    )
+
+
+VOC_LISTS = {"train": ["2007_000032", "2009_000001"], "val": ["2007_000033", "2008_000007"]}
+
+
+@pytest.fixture
+def voc_dir(tmp_path) -> Path:
+    """A folder that holds VOCdevkit/VOC2012."""
+    write_voc(tmp_path / "data" / "VOCdevkit" / "VOC2012", VOC_LISTS)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def get_voc(tmp_path):
+    """`get_voc(source_dir)` with a home for the built data that this test has to itself."""
+
+    def get(source_dir="", **options) -> Dataset:
+        return get_dataset(
+            "voc", source_dir=str(source_dir), data_dir=str(tmp_path / "built"), **options
+        )
+
+    return get
 
 
 def coordinate_pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fcn_jax.data import camvid, datasets
 from fcn_jax.data.labels import CAMVID
-from fcn_jax.data.records import read_label_file
+from fcn_jax.data.pictures import read_label_file
 
 from .conftest import write_camvid
 
@@ -90,10 +90,10 @@ def test_killed_build_is_not_read_as_complete(camvid_dir, get_camvid, tmp_path):
     killed = (
         "import os\n"
         "from fcn_jax.data import camvid, datasets\n"
-        "save = camvid.array_to_png\n"
-        "def save_or_die(array):\n"
-        "    return os._exit(9) if array.mean() == 5 else save(array)\n"
-        "camvid.array_to_png = save_or_die\n"
+        "encode = camvid.encode_pair\n"
+        "def encode_or_die(image_file, label_file, label):\n"
+        "    return os._exit(9) if label.mean() == 5 else encode(image_file, label_file, label)\n"
+        "camvid.encode_pair = encode_or_die\n"
         f"datasets.get_dataset('camvid', source_dir={str(camvid_dir)!r},"
         f" data_dir={str(tmp_path / 'built')!r})\n"
     )

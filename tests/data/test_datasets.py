@@ -1,10 +1,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from fcn_jax.data.datasets import DATASETS, Dataset, get_dataset
-from fcn_jax.data.labels import SHAPES
+from fcn_jax.data.labels import SHAPES, VOC
 
 
 def test_get_dataset_rejects_unknown_name():
@@ -21,6 +22,22 @@ def test_source_rejects_unknown_split():
 def test_shapes_rejects_source_dir():
     with pytest.raises(ValueError, match=r"takes no source_dir \(got '/data'\)"):
         get_dataset("shapes", source_dir="/data")
+
+
+ANIMALS = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
+
+
+def test_classes_select_and_number_the_classes(voc_dir, get_voc):
+    every, animals = get_voc(voc_dir), get_voc(voc_dir, classes=ANIMALS)
+    assert animals.labels.names == ANIMALS and animals.splits == every.splits
+    assert len(animals.source("train")) == len(every.source("train"))  # no image is left out
+    for before, after in zip(every.source("trainval"), animals.source("trainval"), strict=True):
+        np.testing.assert_array_equal(after["image"], before["image"])
+        expected = np.full_like(before["label"], 255)
+        for number, name in enumerate(ANIMALS):
+            expected[before["label"] == VOC.names.index(name)] = number
+        np.testing.assert_array_equal(after["label"], expected)
+        assert after["label"].dtype == np.uint8
 
 
 def test_listing_the_names_imports_no_heavy_library():

@@ -1,52 +1,67 @@
+import sys
+
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
-from fcn_jax.data.records import array_to_png, png_to_array, read_image_file, read_label_file
+from fcn_jax.data import records
+from fcn_jax.data.labels import SHAPES
 
 
-@pytest.mark.parametrize(("shape", "mode"), [((7, 5, 3), "RGB"), ((7, 5), "L")])
-def test_png_keeps_every_pixel(shape, mode):
-    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    np.testing.assert_array_equal(png_to_array(array_to_png(array), mode=mode), array)
+class Numbers(records.RecordBuilder, skip_registration=True):
+    """Pictures of one pixel that holds their own number."""
+
+    name = "numbers"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return self.make_info(SHAPES, "Numbers.")
+
+    def list_items(self):
+        return {"train": range(7), "val": range(100, 102)}
+
+    def make_record(self, split, item):
+        label = np.full((1, 1), item, np.uint8)
+        image = records.array_to_png(np.stack([label] * 3, axis=-1))
+        return {"id": f"{split}_{item}", "image": image, "label": records.array_to_png(label)}
 
 
-def test_png_to_array_rejects_another_mode():
-    data = array_to_png(np.zeros((2, 2), np.uint8))
-    with pytest.raises(ValueError, match="PNG of mode L, expected mode RGB"):
-        png_to_array(data, mode="RGB")
+@pytest.fixture
+def numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "IMAGES_PER_SHARD", 3)
+    return records.build(Numbers(data_dir=tmp_path, file_format=records.FILE_FORMAT), message="")
 
 
-def test_palette_label_is_read_as_numbers_not_colors(tmp_path):
-    label = np.array([[0, 1], [20, 255]], np.uint8)
-    picture = Image.fromarray(label)
-    picture.putpalette([7, 8, 9] * 256)
-    picture.save(tmp_path / "label.png")
-    np.testing.assert_array_equal(read_label_file(tmp_path / "label.png"), label)
+def test_order_is_kept_across_shards(numbers):
+    assert numbers.info.splits["train"].shard_lengths == [3, 3, 1]
+    source = numbers.source("train")
+    assert [record["id"] for record in source] == [f"train_{number}" for number in range(7)]
+    assert [int(record["label"][0, 0]) for record in source] == list(range(7))
 
 
-def test_grey_image_is_read_as_rgb(tmp_path):
-    grey = np.array([[0, 100], [200, 255]], np.uint8)
-    Image.fromarray(grey).save(tmp_path / "image.png")
-    image = read_image_file(tmp_path / "image.png")
-    np.testing.assert_array_equal(image, np.stack([grey] * 3, axis=-1))
+def test_building_and_reading_need_no_tensorflow(numbers):
+    assert numbers.source("val")[1]["id"] == "val_101"
+    assert "tensorflow" not in sys.modules
 
 
-def test_read_image_file_rejects_16_bits(tmp_path):
-    Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match=r"deep\.png: image mode I;16 is not supported"):
-        read_image_file(tmp_path / "deep.png")
+def test_picked_source_follows_its_picks():
+    sources = {"a": ["a0", "a1"], "b": ["b0"]}
+    source = records.PickedSource(sources, [("b", 0), ("a", 1), ("b", 0)])
+    assert list(source) == ["b0", "a1", "b0"]
+    with pytest.raises(IndexError, match="index 3 is outside of the 3 images"):
+        source[3]
 
 
-def test_read_label_file_rejects_colors(tmp_path):
-    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "label.png")
-    with pytest.raises(ValueError, match=r"label\.png: a label must store one class number"):
-        read_label_file(tmp_path / "label.png")
-
-
-@pytest.mark.parametrize("keep", [0, 4, 60])
-def test_read_image_file_rejects_cut_off_file(tmp_path, keep):
-    data = array_to_png(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
-    (tmp_path / "cut.png").write_bytes(data[:keep])
-    with pytest.raises(ValueError, match=r"cut\.png: cannot read this file as an image"):
-        read_image_file(tmp_path / "cut.png")
+def test_encode_pair_keeps_jpeg_bytes_and_turns_other_files_into_png(tmp_path):
+    label = np.zeros((5, 4), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (5, 4, 3), np.uint8)
+    for name, mode in (("rgb.jpg", "RGB"), ("grey.jpg", "L"), ("rgb.png", "RGB")):
+        file = tmp_path / name
+        Image.fromarray(image).convert(mode).save(file)
+        record = records.encode_pair(file, tmp_path / "label.png", label)
+        assert (record["image"] == file.read_bytes()) == (name == "rgb.jpg")
+        expected = np.asarray(Image.open(file).convert("RGB"))
+        np.testing.assert_array_equal(
+            records.picture_to_array(record["image"], mode="RGB"), expected
+        )
