@@ -1,0 +1,518 @@
+"""Import and export: the numbers, the names, the shapes, the account, and what is refused."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fcn_jax.models.layers import CAFFE, TORCHVISION
+from fcn_jax.models.zoo import get_model
+from fcn_jax.weights import networks
+from fcn_jax.weights.exchange import export_weights, find_layout, import_weights
+from fcn_jax.weights.files import load_weights, read_weights, write_safetensors
+from fcn_jax.weights.networks import LAYOUTS
+from fcn_jax.weights.transplant import transplant
+from tests.conftest import shapes_of
+from tests.weights.conftest import blob, draw_vgg16, write_caffemodel
+
+ROOT = Path(__file__).parent.parent.parent
+FC_CHANNELS = 64
+FC8 = (4096, 1000)  # the layer that scores ImageNet's classes
+
+
+@pytest.fixture(scope="module")
+def vgg16_layers():
+    """Caffe's blobs of a VGG16 with a narrow classifier."""
+    return draw_vgg16(np.random.default_rng(0), fc_channels=FC_CHANNELS)
+
+
+@pytest.fixture(scope="module")
+def vgg16_file(tmp_path_factory, vgg16_layers):
+    path = tmp_path_factory.mktemp("weights") / "vgg16.caffemodel"
+    return write_caffemodel(path, vgg16_layers, form="v1")
+
+
+def draw(layout, rng, *, fc_channels=FC_CHANNELS):
+    """Draws a torch state dict of a layout, with a narrow classifier if it has fc6 and fc7."""
+    shapes = {}
+    for layer in layout.layers:
+        outs = layer.shape[:1]
+        shapes[layer.kernel[1]] = layer.shape
+        shapes |= dict.fromkeys([*layer.vectors.values(), *layer.folded.values()], outs)
+    channels = layout.layers[-1].shape[0] * layout.fc6_kernel**2
+    for name in layout.classifier[:-1]:
+        shapes |= {f"{name}.weight": (fc_channels, channels), f"{name}.bias": (fc_channels,)}
+        channels = fc_channels
+    shapes[f"{layout.classifier[-1]}.weight"] = (10, channels or 5)
+    return {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
+
+
+def empty(layout):
+    """The names and shapes of a layout, without memory."""
+    names = {}
+    for layer in layout.layers:
+        names[layer.kernel[1]] = np.broadcast_to(0.0, layer.shape)
+        vector = np.broadcast_to(0.0, layer.shape[:1])
+        names |= dict.fromkeys([*layer.vectors.values(), *layer.folded.values()], vector)
+    return names
+
+
+ALL_LAYOUTS = [
+    pytest.param(network, layout, id=f"{network}-{layout.origin}-{len(empty(layout))}")
+    for network, known in LAYOUTS.items()
+    for layout in known
+]
+FIRST_EXPAND = networks.mobilenet_v2(first_expand=True)
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+def backbone_of(name, **options):
+    shapes = shapes_of(get_model(name, num_classes=3, **options))
+    return {
+        f"{collection}/{'/'.join(path)}": leaf.shape
+        for collection, tree in shapes.items()
+        for path, leaf in _walk(tree["backbone"], ("backbone",))
+    }
+
+
+def _walk(tree, path=()):
+    for key, value in tree.items():
+        yield from (
+            _walk(value, (*path, key)) if hasattr(value, "items") else [((*path, key), value)]
+        )
+
+
+@pytest.mark.parametrize(
+    ("layout", "model", "options"),
+    [
+        (networks.vgg16("caffe", norm=False), "vgg16_fcn32s", {}),
+        (networks.vgg16("torchvision", norm=False), "vgg16_deeplab_largefov", {}),
+        (networks.vgg16("torchvision", norm=True), "vgg16_fcn8s", {"norm": "batch"}),
+        (networks.caffenet(), "alexnet_fcn32s", {}),
+        (networks.resnet(18), "resnet18_fcn32s", {}),
+        (networks.resnet(50), "resnet50_deeplab_largefov", {}),
+        (networks.resnet(101), "resnet101_deeplab_largefov", {}),
+        (networks.mobilenet_v2(first_expand=False), "mobilenetv2_fcn32s", {}),
+        (FIRST_EXPAND, "mobilenetv2_fcn32s", {"first_expand": True}),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_layout_is_that_of_the_model_here(layout, model, options):
+    leaves = {}
+    for layer in layout.layers:
+        outs, *others = layer.shape
+        leaves[layer.kernel[0]] = (*others[1:], others[0], outs)
+        leaves |= dict.fromkeys(layer.vectors, (outs,))
+    assert leaves == backbone_of(model, **options)
+
+
+@pytest.mark.parametrize(
+    ("norm", "numbers"),
+    [
+        (False, [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]),
+        (True, [0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40]),
+    ],
+)
+def test_vgg16_has_the_numbers_of_torchvision(norm, numbers):
+    layers = networks.vgg16("torchvision", norm=norm).layers
+    assert [layer.name for layer in layers] == [f"features.{number}" for number in numbers]
+    norms = [f"features.{number + 1}" if norm else "" for number in numbers]
+    assert [layer.norm for layer in layers] == norms
+
+
+@pytest.mark.parametrize(
+    ("layout", "total", "classifier"),
+    [
+        # Learned numbers as torchvision's documentation states them, and those of the classifier.
+        (networks.vgg16("torchvision", norm=False), 138357544, [(25088, 4096), (4096, 4096), FC8]),
+        (networks.vgg16("torchvision", norm=True), 138365992, [(25088, 4096), (4096, 4096), FC8]),
+        (networks.torchvision_alexnet(), 61100840, [(9216, 4096), (4096, 4096), FC8]),
+        (networks.resnet(18), 11689512, [(512, 1000)]),
+        (networks.resnet(34), 21797672, [(512, 1000)]),
+        (networks.resnet(50), 25557032, [(2048, 1000)]),
+        (networks.resnet(101), 44549160, [(2048, 1000)]),
+        (networks.mobilenet_v2(first_expand=False), 3504872, [(1280, 1000)]),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_layout_has_as_many_parameters_as_torchvision_says(layout, total, classifier):
+    averages = ("running_mean", "running_var")
+    learned = [array for name, array in empty(layout).items() if not name.endswith(averages)]
+    rest = sum(ins * outs + outs for ins, outs in classifier)
+    assert sum(array.size for array in learned) == total - rest
+
+
+@pytest.mark.parametrize(("network", "layout"), ALL_LAYOUTS)
+def test_layout_is_found_by_names_and_no_other_network_fits(network, layout):
+    source = empty(layout)
+    assert find_layout(network, source) == layout
+    for other in set(LAYOUTS) - {network}:
+        with pytest.raises(ValueError, match=f"no {other}: .*; it looks like {network}$"):
+            find_layout(other, source)
+
+
+def test_every_name_of_the_real_mobilenet_is_known(real_weights):
+    source = read_weights(real_weights / "mobilenet_v2_imagenet.safetensors")
+    assert set(source) == set(empty(FIRST_EXPAND))
+    assert find_layout("mobilenetv2", source) == FIRST_EXPAND
+
+
+def test_preprocessing_is_that_of_the_models():
+    for origin, model in (("caffe", CAFFE), ("torchvision", TORCHVISION)):
+        image = networks.PREPROCESS[origin]
+        assert tuple(image["mean_rgb"]) == model.mean_rgb
+        assert tuple(image["std_rgb"]) == model.std_rgb
+        assert image["bgr"] == model.bgr
+
+
+# --- import -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["v0", "v1", "v2"])
+def test_vgg16_comes_out_of_a_caffemodel_exactly(tmp_path, vgg16_layers, form):
+    path = write_caffemodel(tmp_path / "vgg16.caffemodel", vgg16_layers, form=form)
+    arrays, metadata, report = import_weights(path, "vgg16", head="fcn")
+    assert report.counts == {"copied": 28, "reshaped": 2, "unused": 2}
+    for name, (weights, bias) in vgg16_layers.items():
+        path = f"params/{name}" if name.startswith("fc") else f"params/backbone/{name}"
+        if name == "fc8":
+            assert not any("fc8" in leaf for leaf in arrays)
+            continue
+        if weights.ndim == 2:
+            size = 7 if name == "fc6" else 1
+            weights = weights.reshape(FC_CHANNELS, -1, size, size)
+        assert arrays[f"{path}/kernel"].flags.c_contiguous
+        np.testing.assert_array_equal(arrays[f"{path}/kernel"], weights.transpose(2, 3, 1, 0))
+        np.testing.assert_array_equal(arrays[f"{path}/bias"], bias)
+    assert len(arrays) == 30 and all(array.dtype == np.float32 for array in arrays.values())
+    assert json.loads(metadata["preprocess"]) == networks.PREPROCESS["caffe"]
+
+
+def test_head_none_is_the_backbone_alone(vgg16_file):
+    arrays, _, report = import_weights(vgg16_file, "vgg16")
+    assert all("/backbone/" in leaf for leaf in arrays)
+    assert report.counts == {"copied": 26, "unused": 6}
+
+
+def test_largefov_keeps_a_quarter_of_the_filters_and_every_third_tap(vgg16_file, vgg16_layers):
+    arrays, metadata, report = import_weights(vgg16_file, "vgg16", head="largefov", seed=3)
+    assert report.counts == {"copied": 26, "decimated": 4, "unused": 2}
+    assert metadata["head"] == "largefov" and metadata["seed"] == "3"
+    keep = FC_CHANNELS // 4
+    assert arrays["params/fc6/kernel"].shape == (3, 3, 512, keep)
+    assert arrays["params/fc7/kernel"].shape == (1, 1, keep, keep)
+
+    # Random biases tell the filters apart.
+    outs = []
+    for name in ("fc6", "fc7"):
+        bias = list(vgg16_layers[name][1])
+        outs.append([bias.index(value) for value in arrays[f"params/{name}/bias"]])
+    assert len(set(outs[0])) == len(set(outs[1])) == keep and outs[0] != outs[1]
+    fc6 = vgg16_layers["fc6"][0].reshape(FC_CHANNELS, 512, 7, 7)
+    expected = fc6[outs[0]][:, :, [0, 3, 6]][:, :, :, [0, 3, 6]]
+    np.testing.assert_array_equal(arrays["params/fc6/kernel"], expected.transpose(2, 3, 1, 0))
+    fc7 = vgg16_layers["fc7"][0][outs[1]][:, outs[0]]  # its inputs are the filters of fc6
+    np.testing.assert_array_equal(arrays["params/fc7/kernel"][0, 0], fc7.T)
+
+
+def test_choice_of_filters_follows_the_seed(vgg16_file):
+    kernels = [
+        import_weights(vgg16_file, "vgg16", head="largefov", seed=seed).arrays["params/fc6/kernel"]
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[0], kernels[2])
+
+
+def test_4x4_keeps_every_filter_and_every_second_tap(vgg16_file, vgg16_layers):
+    arrays, _, report = import_weights(vgg16_file, "vgg16", head="4x4")
+    assert report.counts == {"copied": 28, "reshaped": 1, "decimated": 1, "unused": 2}
+    fc6 = vgg16_layers["fc6"][0].reshape(FC_CHANNELS, 512, 7, 7)[:, :, ::2, ::2]
+    np.testing.assert_array_equal(arrays["params/fc6/kernel"], fc6.transpose(2, 3, 1, 0))
+
+
+def write_released(path, rng, layers, *, fc6_taps, **scores):
+    """Writes what a segmentation release has: convolutions all the way, and score layers."""
+    layers = {name: blobs for name, blobs in layers.items() if not name.startswith("fc")}
+    shapes = {"fc6": (16, 512, fc6_taps, fc6_taps), "fc7": (16, 16, 1, 1), **scores}
+    for name, shape in shapes.items():
+        layers[name] = [rng.random(shape, np.float32), rng.random(shape[:1], np.float32)]
+        layers[name] = layers[name][:1] if name.startswith("upscore") else layers[name]
+    return write_caffemodel(path, layers, form="v1"), layers
+
+
+def test_released_deeplab_needs_no_decimation(tmp_path, rng, vgg16_layers):
+    path, layers = write_released(
+        tmp_path / "net", rng, vgg16_layers, fc6_taps=3, fc8_voc12=(21, 16, 1, 1)
+    )
+    arrays, _, report = import_weights(path, "vgg16", head="largefov")
+    assert report.counts == {"copied": 32}
+    fc6, fc8 = layers["fc6"][0], layers["fc8_voc12"][0]
+    np.testing.assert_array_equal(arrays["params/fc6/kernel"], fc6.transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(arrays["params/fc8/kernel"], fc8.transpose(2, 3, 1, 0))
+
+
+def test_released_fcn_comes_with_its_scores_and_filters(tmp_path, rng, vgg16_layers):
+    scores = {
+        "score_fr": (21, 16, 1, 1),
+        "score_pool4": (21, 512, 1, 1),
+        "upscore2": (21, 21, 4, 4),
+    }
+    path, layers = write_released(tmp_path / "net", rng, vgg16_layers, fc6_taps=7, **scores)
+    arrays, _, report = import_weights(path, "vgg16", head="fcn")
+    assert report.counts == {"copied": 35}
+    upscore2 = layers["upscore2"][0]  # (in, out, height, width)
+    np.testing.assert_array_equal(arrays["params/upscore2/kernel"], upscore2.transpose(2, 3, 0, 1))
+
+
+def test_imported_file_fills_the_network(tmp_path, vgg16_file):
+    """From a caffemodel to a file to the leaves of a model, of which only the score is left."""
+    arrays, metadata, _ = import_weights(vgg16_file, "vgg16", head="largefov")
+    write_safetensors(tmp_path / "vgg16.safetensors", arrays, metadata)
+    weights = load_weights(tmp_path / "vgg16.safetensors")
+    model = get_model("vgg16_deeplab_largefov", num_classes=3, fc_channels=FC_CHANNELS // 4)
+    target = {"/".join(path): leaf for path, leaf in _walk(shapes_of(model))}
+    leaves, report = transplant(target, weights.arrays)
+    assert report.counts == {"copied": 30, "left": 2}
+    assert {row.leaf for row in report.rows if row.action == "left"} == {
+        "params/fc8/kernel",
+        "params/fc8/bias",
+    }
+    assert all(np.array_equal(leaves[leaf], arrays[leaf]) for leaf in leaves)
+
+
+def test_bias_before_a_norm_is_folded_into_its_mean(tmp_path, rng):
+    """In float64 the two layers and the one norm compute the same."""
+    source = draw(networks.vgg16("torchvision", norm=True), rng)
+    write_safetensors(tmp_path / "vgg16_bn.safetensors", source, {})
+    arrays, metadata, report = import_weights(tmp_path / "vgg16_bn.safetensors", "vgg16")
+    assert report.counts == {"copied": 65, "folded": 13, "unused": 5}
+    assert json.loads(metadata["preprocess"]) == networks.PREPROCESS["torchvision"]
+    before = rng.normal(size=(9, 64))
+    there = before + source["features.0.bias"] - source["features.1.running_mean"]
+    here = before - arrays["batch_stats/backbone/conv1_1/norm/mean"]
+    np.testing.assert_allclose(here, there, atol=1e-6)  # the mean is float32
+    np.testing.assert_array_equal(
+        arrays["params/backbone/conv1_1/norm/scale"], source["features.1.weight"]
+    )
+
+
+def test_double_weights_become_float32(tmp_path, rng):
+    source = draw(networks.torchvision_alexnet(), rng)
+    doubles = {name: array.astype(np.float64) for name, array in source.items()}
+    np.savez(tmp_path / "alexnet.npz", **doubles)
+    arrays, _, _ = import_weights(tmp_path / "alexnet.npz", "alexnet", head="fcn")
+    assert all(array.dtype == np.float32 for array in arrays.values())
+    weights = source["features.0.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(arrays["params/backbone/conv1/kernel"], weights)
+
+
+def test_preprocessing_may_be_given(tmp_path, vgg16_file):
+    image = np.arange(3.0)[:, None, None] * 10 + np.ones((3, 4, 5))
+    (tmp_path / "mean").write_bytes(blob(image, legacy=True))
+    metadata = import_weights(
+        vgg16_file, "vgg16", preprocess="torchvision", mean=tmp_path / "mean"
+    ).metadata
+    assert json.loads(metadata["preprocess"]) == {
+        "mean_rgb": [21.0, 11.0, 1.0],  # the file is BGR
+        "std_rgb": networks.PREPROCESS["torchvision"]["std_rgb"],
+        "bgr": False,
+    }
+
+
+def test_metadata_name_the_source(vgg16_file):
+    metadata = import_weights(vgg16_file, "vgg16").metadata
+    assert metadata["sha256"] == hashlib.sha256(vgg16_file.read_bytes()).hexdigest()
+    assert metadata["source"] == "vgg16.caffemodel" and metadata["network"] == "vgg16"
+
+
+def write_changed(tmp_path, layers, **changes):
+    """Writes VGG16 with some layers' blobs replaced; None leaves a layer out."""
+    layers = {name: blobs for name, blobs in (layers | changes).items() if blobs is not None}
+    return write_caffemodel(tmp_path / "vgg16.caffemodel", layers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conv3_2": None}, "this is no vgg16: it has no conv3_2.weight"),
+        ({"conv3_4": [(256, 256, 3, 3), (256,)]}, "there is no place for conv3_4.weight, conv3_4"),
+        ({"conv1_1": [(64, 4, 3, 3), (64,)]}, "conv1_1.weight is 64x4x3x3 where 64x3x3x3 is exp"),
+        ({"conv1_2": [(64, 64, 3, 3), (1,)]}, "conv1_2.bias is 1 where 64 is expected"),
+        ({"conv1_2": [(64, 64, 3, 3)]}, "this is no vgg16: it has no conv1_2.bias"),
+        ({"fc6": None}, "it has no fc6.weight; import the backbone alone, head=none"),
+        ({"fc6": [(64, 9 * 512), (64,)]}, "4608 inputs are no whole channels of 7x7"),
+        ({"fc6": [(64, 512, 4, 4), (64,)]}, "fc6 has 4x4 taps, the head wants 3x3"),
+        ({"fc6": [(64, 256 * 49), (64,)]}, "fc6.weight is 64x12544, which does not follow 512"),
+        ({"fc7": [(64, 60), (64,)]}, "fc7.weight is 64x60, which does not follow 64 channels"),
+        ({"fc7": [(64, 64)]}, "it has no fc7.bias; import the backbone alone"),
+    ],
+)  # fmt: skip
+def test_import_rejects(tmp_path, vgg16_layers, changes, message):
+    changes = {
+        name: shapes and [np.zeros(shape, np.float32) for shape in shapes]
+        for name, shapes in changes.items()
+    }
+    path = write_changed(tmp_path, vgg16_layers, **changes)
+    with pytest.raises(ValueError, match=f"vgg16.caffemodel: .*{re.escape(message)}"):
+        import_weights(path, "vgg16", head="largefov")
+
+
+def test_import_rejects_numbers_that_are_not_finite(tmp_path, vgg16_layers):
+    weights, bias = vgg16_layers["conv5_3"]
+    weights = weights.copy()
+    weights[3, 2, 1, 0] = np.nan
+    path = write_changed(tmp_path, vgg16_layers, conv5_3=[weights, bias])
+    with pytest.raises(ValueError, match="conv5_3.weight holds numbers that are not finite"):
+        import_weights(path, "vgg16")
+
+
+def test_import_rejects_its_own_result(tmp_path, vgg16_file):
+    arrays, metadata, _ = import_weights(vgg16_file, "vgg16")
+    write_safetensors(tmp_path / "vgg16.safetensors", arrays, metadata)
+    with pytest.raises(ValueError, match="it has been imported already, and can be used as it is"):
+        import_weights(tmp_path / "vgg16.safetensors", "vgg16")
+
+
+def test_import_rejects_unknown_words(vgg16_file):
+    with pytest.raises(ValueError, match="unknown network 'vgg'; known: vgg16, alexnet, resnet18"):
+        import_weights(vgg16_file, "vgg")
+    with pytest.raises(ValueError, match="unknown head 'fc'; known: none, fcn, largefov, 4x4"):
+        import_weights(vgg16_file, "vgg16", head="fc")
+    with pytest.raises(ValueError, match="unknown preprocess 'bgr'; known: caffe, torchvision"):
+        import_weights(vgg16_file, "vgg16", preprocess="bgr")
+
+
+def test_resnet_has_no_head_to_import(tmp_path, rng):
+    write_safetensors(tmp_path / "resnet18.safetensors", draw(networks.resnet(18), rng), {})
+    with pytest.raises(ValueError, match="no fc6 and fc7; import the backbone alone, head=none"):
+        import_weights(tmp_path / "resnet18.safetensors", "resnet18", head="fcn")
+
+
+def test_real_lenet_is_no_vgg16(real_weights):
+    with pytest.raises(ValueError, match="no vgg16: it has no conv1_1.weight; it holds conv1.wei"):
+        import_weights(real_weights / "caffe" / "lenet_v1_format.caffemodel", "vgg16")
+
+
+# --- export -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "layout", "head"),
+    [
+        ("vgg16", networks.vgg16("caffe", norm=False), "fcn"),
+        ("vgg16", networks.vgg16("torchvision", norm=False), "fcn"),
+        ("alexnet", networks.caffenet(), "fcn"),
+        ("alexnet", networks.torchvision_alexnet(), "fcn"),
+        ("resnet18", networks.resnet(18), "none"),
+        ("mobilenetv2", networks.mobilenet_v2(first_expand=False), "none"),
+        ("mobilenetv2", FIRST_EXPAND, "none"),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_export_gives_back_what_was_imported(tmp_path, rng, network, layout, head):
+    source = draw(layout, rng)
+    write_safetensors(tmp_path / "source", source, {})
+    arrays = import_weights(tmp_path / "source", network, head=head).arrays
+    exported = export_weights(arrays, network, origin=layout.origin)
+    scores = f"{layout.classifier[-1]}.weight"
+    assert set(exported) == set(source) - {scores}
+    for name, array in exported.items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, source[name])
+
+
+def test_export_and_import_again_is_the_same(tmp_path, rng):
+    """For what export does not give back as it was: folded biases, decimated heads, own layers."""
+    layout = networks.vgg16("torchvision", norm=True)
+    write_safetensors(tmp_path / "source", draw(layout, rng), {})
+    arrays = import_weights(tmp_path / "source", "vgg16", head="largefov").arrays
+    arrays["params/fc8/kernel"] = rng.random((1, 1, 16, 3), np.float32)
+    arrays["params/fc8/bias"] = rng.random(3, np.float32)
+    arrays["params/upscore8/kernel"] = rng.random((16, 16, 3, 3), np.float32)
+    del arrays["params/fc7/bias"]
+    for collection, leaf in (
+        ("params", "scale"), ("params", "bias"), ("batch_stats", "mean"), ("batch_stats", "var")
+    ):  # fmt: skip
+        arrays[f"{collection}/fc7/norm/{leaf}"] = rng.random(16, np.float32)
+    exported = export_weights(arrays, "vgg16", origin="torchvision")
+    assert exported["fc6.weight"].shape == (16, 512, 3, 3)
+    assert not exported["features.0.bias"].any()
+    write_safetensors(tmp_path / "exported", exported, {})
+    again = import_weights(tmp_path / "exported", "vgg16", head="largefov").arrays
+    assert set(again) == set(arrays)
+    for leaf, array in arrays.items():
+        np.testing.assert_array_equal(again[leaf], array)
+
+
+def test_narrow_network_is_exported_too(rng):
+    model = get_model("resnet18_fcn8s", num_classes=3, width=0.25)
+    leaves = {"/".join(path): leaf for path, leaf in _walk(shapes_of(model))}
+    arrays = {leaf: rng.random(shape.shape, np.float32) for leaf, shape in leaves.items()}
+    exported = export_weights(arrays, "resnet18", origin="torchvision")
+    assert len(exported) == len(arrays)
+    assert exported["layer1.0.conv1.weight"].shape == (16, 16, 3, 3)
+    kernel = arrays["params/score_layer3/kernel"]
+    np.testing.assert_array_equal(exported["score_layer3.weight"], kernel.transpose(3, 2, 0, 1))
+
+
+def test_real_mobilenet_comes_back_bit_for_bit(tmp_path, real_weights):
+    path = real_weights / "mobilenet_v2_imagenet.safetensors"
+    arrays, metadata, report = import_weights(path, "mobilenetv2")
+    assert report.counts == {"copied": 265}
+    write_safetensors(tmp_path / "mobilenetv2.safetensors", arrays, metadata)
+    weights = load_weights(tmp_path / "mobilenetv2.safetensors")
+    exported = export_weights(weights.arrays, "mobilenetv2", origin="torchvision")
+    source = read_weights(path)
+    assert set(exported) == set(source)
+    for name, array in source.items():
+        np.testing.assert_array_equal(exported[name], array)
+
+
+def test_export_rejects_names_that_there_are_not(tmp_path, rng):
+    source = draw(networks.caffenet(), rng)
+    write_safetensors(tmp_path / "source", source, {})
+    arrays = import_weights(tmp_path / "source", "alexnet").arrays
+    with pytest.raises(ValueError, match="no counterpart with names of torchvision"):
+        export_weights(arrays, "alexnet", origin="torchvision")
+    with pytest.raises(ValueError, match="unknown origin 'keras'; known: caffe, torchvision"):
+        export_weights(arrays, "alexnet", origin="keras")
+    with pytest.raises(ValueError, match="params/aspp0/kernel has no name elsewhere"):
+        export_weights(
+            arrays | {"params/aspp0/kernel": np.zeros((1, 1, 2, 2))}, "alexnet", origin="caffe"
+        )
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_half_a_gigabyte_is_imported_in_less_than_one_and_a_half_times_its_size(tmp_path):
+    if not os.path.exists("/proc/self/status"):
+        pytest.skip("needs /proc to see the peak of a process's memory")
+    path = tmp_path / "vgg16.caffemodel"
+    write_caffemodel(path, draw_vgg16(np.random.default_rng(0), fc_channels=4096), form="v1")
+    assert path.stat().st_size > 500e6
+    code = (
+        "from fcn_jax.weights.exchange import import_weights\n"
+        "from fcn_jax.weights.files import write_safetensors\n"
+        f"arrays, metadata, _ = import_weights({str(path)!r}, 'vgg16', head='fcn')\n"
+        f"write_safetensors({str(tmp_path / 'out')!r}, arrays, metadata)\n"
+        "lines = open('/proc/self/status').read().splitlines()\n"
+        "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    # The peak counts the interpreter, numpy and the pages of the file that were mapped.
+    assert int(run.stdout) * 1024 < 1.5 * path.stat().st_size
+    (tmp_path / "out").unlink()
+    path.unlink()
