@@ -1,5 +1,6 @@
 """What every test runs under: checked annotations, and four devices on a CPU."""
 
+import os
 from math import prod
 
 from jaxtyping import install_import_hook
@@ -55,9 +56,12 @@ def draw_variables(rng):
 
 @pytest.fixture
 def run_blobs():
-    """Makes `run(model, variables, images)`: (maps, paths) of every layer by its name."""
+    """Makes `run(model, variables, images, train=False)`: (maps, paths) of every layer by its name.
 
-    def run(model: nn.Module, variables: dict, images) -> tuple[dict, dict]:
+    Blocks of layers, such as those of a ResNet, are among them, after their layers.
+    """
+
+    def run(model: nn.Module, variables: dict, images, *, train: bool = False) -> tuple[dict, dict]:
         from fcn_jax.models.layers import Blob
 
         paths = {}
@@ -69,12 +73,13 @@ def run_blobs():
             def record(call, args, kwargs, context):
                 output = call(*args, **kwargs)
                 if isinstance(output, Blob) and context.method_name == "__call__":
-                    maps[context.module.name] = output.maps
-                    paths[context.module.name] = output.paths
+                    name = "/".join(context.module.path).removeprefix("backbone/")
+                    maps[name] = output.maps
+                    paths[name] = output.paths
                 return output
 
             with nn.intercept_methods(record):
-                model.apply(variables, images, train=False)
+                model.apply(variables, images, train=train)
             return maps
 
         maps = apply(variables, images)  # jit sorts the names; paths has them as they ran
@@ -131,5 +136,8 @@ def init():
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
     """Many tests compile the same program; the cache is empty when the session begins."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which the workers share
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

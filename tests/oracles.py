@@ -108,15 +108,21 @@ def bilinear_kernel(size):
 
 
 def conv_transpose(maps, kernel, *, stride, pad=0):
-    """Adds one scaled copy of a [kh, kw] kernel for every pixel, every channel by itself."""
+    """Adds one scaled copy of the kernel for every pixel.
+
+    Kernel is [kh, kw, i, o], or [kh, kw] for every channel by itself.
+    """
     batch, height, width, channels = maps.shape
+    kernel = np.asarray(kernel, np.float64)
+    if kernel.ndim == 2:
+        kernel = kernel[:, :, None, None] * np.eye(channels)
     size = len(kernel)
     full = (stride * (height - 1) + size, stride * (width - 1) + size)
-    output = np.zeros((batch, *full, channels))
+    output = np.zeros((batch, *full, kernel.shape[3]))
     for y in range(height):
         for x in range(width):
             place = np.s_[:, y * stride : y * stride + size, x * stride : x * stride + size]
-            output[place] += kernel[None, :, :, None] * maps[:, y, x][:, None, None, :]
+            output[place] += np.tensordot(maps[:, y, x], kernel, (1, 2))
     return output[:, pad : full[0] - pad, pad : full[1] - pad]
 
 
@@ -133,6 +139,98 @@ def align_corners_resize(maps, height, width):
                     share = (1 - abs(row - i)) * (1 - abs(column - j))
                     output[:, y, x] += share * maps[:, i, j]
     return output
+
+
+def local_response_norm(maps, *, size=5, alpha=1e-4, beta=0.75, k=1.0):
+    """Divides every channel by a power of the squares of the channels around it."""
+    output = np.zeros(maps.shape)
+    for channel in range(maps.shape[-1]):
+        first = max(channel - size // 2, 0)
+        squares = (maps[..., first : channel + size // 2 + 1] ** 2).sum(-1)
+        output[..., channel] = maps[..., channel] / (k + alpha / size * squares) ** beta
+    return output
+
+
+# --- networks: every blob by the release's name -----------------------------------------------
+
+
+def conv_of(params, name, maps, *, relu=True, **options):
+    """Convolves with the parameters of this name."""
+    output = conv(maps, params[name]["kernel"], params[name]["bias"], **options)
+    return np.maximum(output, 0) if relu else output
+
+
+def caffe_input(images):
+    """Turns RGB into BGR minus the mean."""
+    return (np.asarray(images, np.float64) - np.array([122.67892, 116.66877, 104.00699]))[..., ::-1]
+
+
+def vgg16(params, images):
+    """Runs the VGG16 of the FCN release."""
+    blobs, blob = {}, caffe_input(images)
+    for stage, convs in enumerate((2, 2, 3, 3, 3), start=1):
+        for index in range(1, convs + 1):
+            name, pad = f"conv{stage}_{index}", 100 if stage == index == 1 else 1
+            blob = blobs[name] = conv_of(params, name, blob, pad=pad)
+        blob = blobs[f"pool{stage}"] = caffe_pool(blob, "max", kernel=2, stride=2)
+    return blobs
+
+
+def alexnet(params, images):
+    """Runs the AlexNet of the FCN release."""
+    blobs, blob = {}, caffe_input(images)
+    for stage, options in enumerate(
+        [{"stride": 4, "pad": 100}, {"pad": 2, "groups": 2}, {"pad": 1}]
+        + [{"pad": 1, "groups": 2}] * 2,
+        start=1,
+    ):
+        blob = blobs[f"conv{stage}"] = conv_of(params, f"conv{stage}", blob, **options)
+        if stage in (1, 2, 5):
+            blob = blobs[f"pool{stage}"] = caffe_pool(blob, "max", kernel=3, stride=2)
+        if stage in (1, 2):
+            blob = blobs[f"norm{stage}"] = local_response_norm(blob)
+    return blobs
+
+
+def fcn(params, images, *, backbone, crops, taps, scales=()):
+    """Runs a released FCN.
+
+    Args:
+        params: with `kernel` for an upsampling, if it is learned.
+        backbone: one of the functions above.
+        crops: the release's own offsets: of every skip by its pool's name, and last of "score".
+        taps: of the last upsampling.
+        scales: multiply the features of the skips.
+    """
+    blobs = backbone(params["backbone"], images)
+    blob = list(blobs.values())[-1]
+    for name in ("fc6", "fc7"):
+        blob = blobs[name] = conv_of(params, name, blob)
+    score = blobs["score_fr"] = conv_of(params, "score_fr", blob, relu=False)
+
+    def upscore(name, taps, stride):
+        kernel = params[name]["kernel"] if name in params else bilinear_kernel(taps)
+        blobs[name] = conv_transpose(score, kernel, stride=stride)
+        return blobs[name]
+
+    def crop(maps, offset, size):
+        return maps[:, offset : offset + size[0], offset : offset + size[1]]
+
+    *skips, _ = crops
+    name, stride = "upscore2", 32
+    for index, pool in enumerate(skips):
+        blob = upscore(name, 4, 2)
+        skip = blobs[pool]
+        if scales:
+            skip = blobs[f"scale_{pool}"] = skip * scales[index]
+        skip = blobs[f"score_{pool}"] = conv_of(params, f"score_{pool}", skip, relu=False)
+        skip = blobs[f"score_{pool}c"] = crop(skip, crops[pool], blob.shape[1:3])
+        score = blobs[f"fuse_{pool}"] = blob + skip
+        name, stride = f"upscore_{pool}", stride // 2
+    if stride > 2:
+        name = f"upscore{stride}" if skips else "upscore"
+    blobs["score"] = crop(upscore(name, taps, stride), crops["score"], images.shape[1:3])
+    return blobs
 
 
 # --- loss and metrics -------------------------------------------------------------------------
@@ -157,3 +255,16 @@ def confusion(labels, preds, *, num_classes, ignore_label):
         if label != ignore_label:
             counts[label, pred] += 1
     return counts
+
+
+def near_boundary(labels, *, ignore_label, distance_px):
+    """Looks, for every labelled pixel, at all pixels of the square around it."""
+    height, width = labels.shape
+    near = np.zeros(labels.shape, bool)
+    for y in range(height):
+        for x in range(width):
+            rows = slice(max(0, y - distance_px), y + distance_px + 1)
+            columns = slice(max(0, x - distance_px), x + distance_px + 1)
+            classes = set(labels[rows, columns].ravel().tolist()) - {ignore_label}
+            near[y, x] = labels[y, x] != ignore_label and len(classes) > 1
+    return near

@@ -4,14 +4,29 @@ Source: Long et al. 2015, Sec. 4; voc-fcn32s, voc-fcn16s, voc-fcn8s and voc-fcn8
 shelhamer/fcn.berkeleyvision.org. All layer names are the release's.
 """
 
+from fractions import Fraction
 from itertools import pairwise
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from fcn_jax.models.layers import BatchNorm, BilinearUpscore, Blob, Conv, Crop, Fuse, fc_layers
+from fcn_jax.models.layers import (
+    BatchNorm,
+    BilinearUpscore,
+    Blob,
+    Concat,
+    Conv,
+    Crop,
+    Fuse,
+    LearnedUpscore,
+    Scale,
+    fc_layers,
+)
 from fcn_jax.ops.geometry import Upscore, Window, crop_offset
+
+UPSAMPLINGS = ("bilinear", "learned")
+FUSIONS = ("sum", "concat")
 
 
 class FCN(nn.Module):
@@ -19,7 +34,14 @@ class FCN(nn.Module):
 
     The deepest features are scored and upsampled in steps; at every skip the scores of a finer map
     are added. Skips `()` is FCN-32s, `("pool4",)` 16s, `("pool4", "pool3")` 8s, and further ones
-    give 4s and 2s. No offset is given: every crop follows from the geometry of its two maps.
+    give 4s and 2s. What else there is to know follows from where the units of two maps lie:
+
+    - A map comes up to the next finer one by 2 * factor taps, which put its units between two
+      pixels, or by 2 * factor - 1, which put them on one: by those that meet the finer map's units.
+      After VGG16's pools the former do (64 taps in FCN-32s); where all units lie on pixels, as in
+      AlexNet and ResNets, the latter do (63). For maps that windows made one of them always does.
+    - Two maps meet where both have units: of the two, the one that begins first is cut.
+    - The last map is cut to the image, from the pixel that lies on the image's first one.
 
     Attributes:
         backbone: returns named features.
@@ -28,6 +50,15 @@ class FCN(nn.Module):
             takes 0.01 and 0.0001); empty for none.
         fc: (window, channels) of fc6 and fc7, the convolutionalised classifier; empty for none.
         dropout: fraction that is dropped after fc6 and after fc7 in training.
+        upsampling: `bilinear` is fixed; `learned` starts there and mixes classes as it likes.
+        fusion: `sum` adds scores; `concat` stacks the features themselves, always upsampled by the
+            fixed kernel, under a single score layer: the same scores but for the biases of coarse
+            maps, in more memory (Shelhamer et al. 2016).
+        upscore_pad: None for the rule above. A number is cut off the last upsampling of 2 * factor
+            taps on all sides, and the rest is the logits from its top left pixel on, wherever the
+            units lie. So is the ResNet-18 network of Zhang et al., Dive into Deep Learning, Sec.
+            14.11 (64 taps, padding 16): its logits lie 15.5 pixels further down and right than
+            what they were computed from.
     """
 
     num_classes: int
@@ -37,47 +68,51 @@ class FCN(nn.Module):
     fc: tuple[tuple[Window, int], ...] = ((Window(7), 4096), (Window(1), 4096))
     norm: BatchNorm | None = None
     dropout: float = 0.5
+    upsampling: str = "bilinear"
+    fusion: str = "sum"
+    upscore_pad: int | None = None
 
     @nn.compact
     def __call__(
         self, images: Num[Array, "b h w 3"], *, train: bool
     ) -> Float[Array, "b h w {self.num_classes}"]:
         features = self.backbone(images, train=train)
-        blob = list(features.values())[-1]
+        self.check(features)
+        image, blob = features["data"], list(features.values())[-1]
         blob = fc_layers(blob, self.fc, norm=self.norm, dropout=self.dropout, train=train)
+        if self.fusion == "sum":
+            blob = self.score("score_fr", blob)
 
-        score = self.score("score_fr", blob)
-        upscore_name = "upscore2"
-        for skip, scale in zip(self.skips, self.check_skips(features), strict=True):
-            tap = features[skip]
-            upscore = self.upscore(upscore_name, score, int(score.stride / tap.stride))
-            score_skip = self.score(f"score_{skip}", tap.replace(maps=tap.maps * scale))
-            # Padded by 100 the skip is the larger map and begins first; otherwise the upsampled is.
-            if crop_offset(score_skip.paths[0], upscore.paths[0]) >= 0:
-                score_skip = Crop(name=f"score_{skip}c")(score_skip, upscore)
-            else:
-                upscore = Crop(name=f"{upscore_name}c")(upscore, score_skip)
-            score = Fuse(name=f"fuse_{skip}")(upscore, score_skip)
-            upscore_name = f"upscore_{skip}"
+        name = "upscore2"
+        for index, skip in enumerate(self.skips):
+            blob = self.fuse(index, name, blob, features[skip])
+            name = f"upscore_{skip}"
+        if self.fusion == "concat":
+            blob = self.score("score_fr", blob)
 
-        stride = int(score.stride)
         if not self.skips:
-            upscore_name = "upscore"
-        elif stride != 2:  # FCN-2s: upscore2 is taken by the first
-            upscore_name = f"upscore{stride}"
-        upscore = self.upscore(upscore_name, score, stride)
-        return Crop(name="score")(upscore, features["data"]).maps.astype(jnp.float32)
+            name = "upscore"
+        elif blob.stride != 2:  # FCN-2s: upscore2 is taken by the first
+            name = f"upscore{blob.stride}"
+        upscore = self.upscore(name, blob, onto=image, pad=self.upscore_pad)
+        offset = None if self.upscore_pad is None else 0
+        return Crop(offset, name="score")(upscore, image).maps.astype(jnp.float32)
 
-    def check_skips(self, features: dict[str, Blob]) -> tuple[float, ...]:
-        """Returns the scale of every skip, or raises ValueError for skips that cannot be."""
+    def check(self, features: dict[str, Blob]) -> None:
+        """Raises ValueError for attributes that cannot be."""
+        if self.upsampling not in UPSAMPLINGS:
+            known = ", ".join(UPSAMPLINGS)
+            raise ValueError(f"unknown model.upsampling {self.upsampling!r}; known: {known}")
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"unknown model.fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
         if unknown := [skip for skip in self.skips if skip not in features]:
             raise ValueError(f"unknown skips {unknown}; the backbone has {', '.join(features)}")
         strides = [features[skip].stride for skip in self.skips]
-        if any(coarse <= fine for coarse, fine in pairwise(strides)):
+        deepest = list(features.values())[-1].stride
+        if strides[:1] > [deepest] or any(coarse <= fine for coarse, fine in pairwise(strides)):
             raise ValueError(f"skips={self.skips} must go from coarse to fine, each of them once")
         if self.skip_scales and len(self.skip_scales) != len(self.skips):
             raise ValueError(f"skip_scales={self.skip_scales} must be one for each of {self.skips}")
-        return self.skip_scales or (1.0,) * len(self.skips)
 
     def score(self, name: str, blob: Blob) -> Blob:
         """Scores every unit with a 1x1 convolution that starts at zero."""
@@ -89,8 +124,31 @@ class FCN(nn.Module):
             name=name,
         )(blob, train=False)
 
-    def upscore(self, name: str, blob: Blob, factor: int) -> Blob:
-        """Upsamples with Caffe's bilinear filler of 2 * factor taps."""
+    def upscore(
+        self, name: str, blob: Blob, *, onto: Blob, fixed: bool = False, pad: int | None = None
+    ) -> Blob:
+        """Upsamples to the stride of another blob, units onto its units; with `pad` wherever."""
+        factor = int(blob.stride / onto.stride)
         if factor == 1:
             return blob
-        return BilinearUpscore(Upscore(kernel=2 * factor, stride=factor), name=name)(blob)
+        between = (blob.start - onto.start) / onto.stride % 1 == Fraction(1, 2)
+        taps = 2 * factor if between or pad is not None else 2 * factor - 1
+        layer = BilinearUpscore if fixed or self.upsampling == "bilinear" else LearnedUpscore
+        return layer(Upscore(taps, factor, pad or 0), name=name)(blob)
+
+    def fuse(self, index: int, name: str, blob: Blob, tap: Blob) -> Blob:
+        """Upsamples `blob` under this name and joins it with the features of a skip."""
+        skip = self.skips[index]
+        upscore = self.upscore(name, blob, onto=tap, fixed=self.fusion == "concat")
+        tap_name, join = skip, Concat
+        if self.skip_scales:
+            tap = Scale(self.skip_scales[index], name=f"scale_{skip}")(tap)
+        if self.fusion == "sum":
+            tap_name, join = f"score_{skip}", Fuse
+            tap = self.score(tap_name, tap)
+        # Padded by 100 the skip is the larger map and begins first; otherwise the upsampled is.
+        if crop_offset(tap.paths[0], upscore.paths[0]) >= 0:
+            tap = Crop(name=f"{tap_name}c")(tap, upscore)
+        else:
+            upscore = Crop(name=f"{name}c")(upscore, tap)
+        return join(name=f"fuse_{skip}")(upscore, tap)

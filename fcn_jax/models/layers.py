@@ -7,6 +7,8 @@ crop offsets are computed by the very call that computes the map and cannot be w
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,8 +18,9 @@ from jaxtyping import Array, Float, Num
 from fcn_jax.ops import geometry
 from fcn_jax.ops.conv import conv
 from fcn_jax.ops.geometry import Upscore, Window
+from fcn_jax.ops.lrn import local_response_norm
 from fcn_jax.ops.pool import avg_pool, max_pool
-from fcn_jax.ops.upsample import bilinear_upscore
+from fcn_jax.ops.upsample import bilinear_kernel, bilinear_upscore, conv_transpose
 
 
 @struct.dataclass
@@ -70,6 +73,14 @@ class Preprocess:
 # BGR minus the ILSVRC mean, not scaled: every net of the FCN and DeepLab releases.
 CAFFE = Preprocess(mean_rgb=(122.67892, 116.66877, 104.00699), std_rgb=(1.0, 1.0, 1.0), bgr=True)
 
+# RGB in 0..1, normalised with ILSVRC's statistics: every net of torchvision.
+TORCHVISION = Preprocess(
+    mean_rgb=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    std_rgb=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+)
+
+PREPROCESSES = {"caffe": CAFFE, "torchvision": TORCHVISION}
+
 
 @dataclass(frozen=True)
 class BatchNorm:
@@ -83,6 +94,23 @@ class BatchNorm:
     axis_name: str | None = None
     momentum: float = 0.9
     epsilon: float = 1e-5
+
+
+def make_norm(norm: str, axis_name: str | None) -> BatchNorm | None:
+    """Makes the normalisation of a whole network: none, batch, or frozen (batch, as stored)."""
+    if norm == "none":
+        return None
+    if norm in ("batch", "frozen"):
+        return BatchNorm(frozen=norm == "frozen", axis_name=axis_name)
+    raise ValueError(f"unknown model.norm {norm!r}; known: none, batch, frozen")
+
+
+def make_preprocess(preprocess: str) -> Preprocess:
+    """Returns what the weights of `caffe` or of `torchvision` expect of an image."""
+    if preprocess not in PREPROCESSES:
+        known = ", ".join(PREPROCESSES)
+        raise ValueError(f"unknown model.preprocess {preprocess!r}; known: {known}")
+    return PREPROCESSES[preprocess]
 
 
 class Conv(nn.Module):
@@ -146,11 +174,59 @@ class BilinearUpscore(nn.Module):
         return blob.then(self.layer, bilinear_upscore(blob.maps, self.layer))
 
 
+class LearnedUpscore(nn.Module):
+    """Transposed convolution that starts as bilinear upsampling of every channel by itself.
+
+    Parameters: `kernel` (height, width, in, out), dense, as the release stores its filters.
+    """
+
+    layer: Upscore
+
+    @nn.compact
+    def __call__(self, blob: Blob) -> Blob:
+        channels = blob.maps.shape[-1]
+        size = self.layer.kernel
+        kernel = self.param("kernel", _bilinear_init, (size, size, channels, channels))
+        maps = conv_transpose(blob.maps, kernel.astype(blob.maps.dtype), self.layer)
+        return blob.then(self.layer, maps)
+
+
+def _bilinear_init(key, shape, dtype=jnp.float32):
+    del key
+    taps = jnp.asarray(bilinear_kernel(shape[0]), dtype)
+    return jnp.einsum("y,x,io->yxio", taps, taps, jnp.eye(shape[2], dtype=dtype))
+
+
+class LocalResponseNorm(nn.Module):
+    """Normalises across channels; see `ops.lrn`."""
+
+    def __call__(self, blob: Blob) -> Blob:
+        return blob.replace(maps=local_response_norm(blob.maps))
+
+
+class Scale(nn.Module):
+    """Multiplies by a constant."""
+
+    factor: float
+
+    def __call__(self, blob: Blob) -> Blob:
+        return blob.replace(maps=blob.maps * self.factor)
+
+
 class Crop(nn.Module):
-    """Cuts out of a blob what lies on the units of a reference of the same stride."""
+    """Cuts a blob to the size of a reference of the same stride.
+
+    Attributes:
+        offset: None begins on the reference's first unit; a number begins there whatever the
+            geometry says.
+    """
+
+    offset: int | None = None
 
     def __call__(self, blob: Blob, reference: Blob) -> Blob:
-        offset = geometry.crop_offset(blob.paths[0], reference.paths[0])
+        offset = self.offset
+        if offset is None:
+            offset = geometry.crop_offset(blob.paths[0], reference.paths[0])
         height, width = reference.maps.shape[1:3]
         have, want = blob.maps.shape[1:3], (offset + height, offset + width)
         if offset < 0 or want[0] > have[0] or want[1] > have[1]:
@@ -162,12 +238,23 @@ class Crop(nn.Module):
 
 
 class Fuse(nn.Module):
-    """Adds two blobs of the same grid."""
+    """Adds blobs of the same grid."""
 
-    def __call__(self, blob: Blob, other: Blob) -> Blob:
-        if geometry.crop_offset(blob.paths[0], other.paths[0]) != 0:
-            raise ValueError(f"{self.name}: the two grids lie on different pixels")
-        return Blob(blob.maps + other.maps, covering(*blob.paths, *other.paths))
+    def __call__(self, *blobs: Blob) -> Blob:
+        if any(geometry.crop_offset(blob.paths[0], blobs[0].paths[0]) for blob in blobs):
+            raise ValueError(f"{self.name}: the grids lie on different pixels")
+        maps = reduce(jnp.add, (blob.maps for blob in blobs))
+        return Blob(maps, covering(*(path for blob in blobs for path in blob.paths)))
+
+
+class Concat(nn.Module):
+    """Stacks the channels of blobs of the same grid."""
+
+    def __call__(self, *blobs: Blob) -> Blob:
+        if any(geometry.crop_offset(blob.paths[0], blobs[0].paths[0]) for blob in blobs):
+            raise ValueError(f"{self.name}: the grids lie on different pixels")
+        maps = jnp.concatenate([blob.maps for blob in blobs], axis=-1)
+        return Blob(maps, covering(*(path for blob in blobs for path in blob.paths)))
 
 
 def fc_layers(
@@ -177,6 +264,7 @@ def fc_layers(
     norm: BatchNorm | None,
     dropout: float,
     train: bool,
+    suffix: str = "",
 ) -> Blob:
     """Applies the convolutionalised classifier fc6, fc7, ...; each is followed by dropout.
 
@@ -185,9 +273,10 @@ def fc_layers(
     Args:
         layers: (window, channels) of each.
         dropout: fraction that is dropped in training.
+        suffix: of the names, where there are several such classifiers.
     """
     for number, (window, channels) in enumerate(layers, start=6):
-        blob = Conv(channels, window, norm=norm, name=f"fc{number}")(blob, train=train)
+        blob = Conv(channels, window, norm=norm, name=f"fc{number}{suffix}")(blob, train=train)
         blob = blob.replace(maps=nn.Dropout(dropout, deterministic=not train)(blob.maps))
     return blob
 
@@ -202,6 +291,44 @@ def covering(*paths: tuple[geometry.Layer, ...]) -> tuple[tuple[geometry.Layer, 
     return tuple(path for path in dict.fromkeys(paths) if path is widest or path not in windows)
 
 
-def same(kernel: int, *, stride: int = 1, rate: int = 1) -> Window:
-    """Returns the window of an odd kernel that is padded so that it keeps the size at stride 1."""
-    return Window(kernel, stride, pad=rate * (kernel // 2), rate=rate)
+def same(kernel: int, *, stride: int = 1, rate: int = 1, ceil: bool = False) -> Window:
+    """Returns the window that is padded so that it keeps the size at stride 1.
+
+    An even kernel at an odd rate cannot: its units lie between those of its input, one more of them.
+    """
+    return Window(kernel, stride, pad=-(-rate * (kernel - 1) // 2), rate=rate, ceil=ceil)
+
+
+class Hole(NamedTuple):
+    """What the hole algorithm leaves of a strided layer.
+
+    Attributes:
+        stride: 1 where it was removed.
+        rate: of the layer itself: a removed stride changes only what comes after it.
+        rate_after: of the layers up to the next strided one.
+    """
+
+    stride: int
+    rate: int
+    rate_after: int
+
+
+def hole_algorithm(strides: Sequence[int], output_stride: int) -> list[Hole]:
+    """Removes every stride that would make the map coarser than `output_stride`.
+
+    A removed stride multiplies the rates of everything after it, so that the same weights see the
+    same pixels: the finer map, sampled at the old stride, is the old map. With `same` padding that
+    rounds down it is so at every size; rounding up, where no removed stride had to round.
+
+    Source: Chen et al. 2015, Sec. 3.1.
+    """
+    if output_stride not in (32, 16, 8, 4):
+        raise ValueError(f"unknown model.output_stride={output_stride}; known: 32, 16, 8, 4")
+    holes, product, rate = [], 1, 1
+    for stride in strides:
+        before = rate
+        if product * stride > output_stride:
+            stride, rate = 1, rate * stride
+        product *= stride
+        holes.append(Hole(stride, before, rate))
+    return holes

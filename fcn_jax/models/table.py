@@ -21,7 +21,8 @@ class Row(NamedTuple):
     """One layer, by the release's name of its output.
 
     Attributes:
-        layer: its geometry; None for a sum.
+        name: the path of its parameters, without `backbone`.
+        layer: its geometry; None for what moves no unit, such as a sum.
         height, width, channels: of its output.
         stride, start: image pixels between units, and the image position of unit 0's centre.
         field: the largest receptive field of a unit, in image pixels.
@@ -42,20 +43,24 @@ class Row(NamedTuple):
     multiply_adds: int
 
 
-def layer_table(model: nn.Module, *, height: int, width: int) -> list[Row]:
+def layer_table(model: nn.Module, *, height: int, width: int, train: bool = False) -> list[Row]:
     """Lists the layers of `model`, in the order in which they run, for one image of this size."""
     calls = []
 
     def record(call, args, kwargs, context):
         output = call(*args, **kwargs)
         if isinstance(output, layers.Blob) and context.method_name == "__call__":
-            calls.append((context.module.clone(parent=None), context.module.path, args, output))
+            path = context.module.path
+            # What is made of layers is no layer: those it is made of were recorded before it.
+            if not any(inner[: len(path)] == path != inner for _, inner, _, _ in calls):
+                calls.append((context.module.clone(parent=None), path, args, output))
         return output
 
     def run():
         images = jnp.zeros((1, height, width, 3))
         with nn.intercept_methods(record):
-            return model.init(jax.random.key(0), images, train=False)
+            keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+            return model.init(keys, images, train=train)
 
     params = jax.eval_shape(run)["params"]
     return [_row(module, path, args, output, params) for module, path, args, output in calls]
@@ -79,17 +84,20 @@ def _row(module: nn.Module, path: tuple[str, ...], args, output: layers.Blob, pa
     _, height, width, channels = output.maps.shape
     units = height * width * channels
     incoming = args[0].maps.shape
-    layer = None if isinstance(module, layers.Fuse) else output.paths[0][-1]
+    incoming_paths = [blob.paths[0] for blob in args if isinstance(blob, layers.Blob)]
+    layer = None if output.paths[0] in incoming_paths else output.paths[0][-1]
     match module:
         case layers.Conv(groups=groups):
             multiply_adds = units * layer.kernel**2 * incoming[3] // groups
+        case layers.LearnedUpscore():
+            multiply_adds = prod(incoming[1:]) * layer.kernel**2 * channels
         case layers.BilinearUpscore():
             # Two matrix products: along the width at the incoming height, then along the height.
             multiply_adds = channels * width * incoming[1] * (incoming[2] + height)
         case _:
             multiply_adds = 0
     return Row(
-        name=path[-1],
+        name="/".join(path[1:] if path[0] == "backbone" else path),
         kind=type(module).__name__,
         layer=layer,
         height=height,

@@ -1,7 +1,8 @@
 """VGG16 (configuration D), convolutional up to pool5.
 
 Source: Simonyan and Zisserman 2015, Table 1; voc-fcn8s/net.py in shelhamer/fcn.berkeleyvision.org
-(pad 100, pools that round up); the released DeepLab v1 prototxts (3x3 pools, strides removed).
+(pad 100, pools that round up); the released DeepLab v1 prototxts (pools with padding, strides
+removed).
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,27 @@ from fcn_jax.ops.geometry import Window
 
 # (convolutions, channels) of conv1 to conv5.
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+POOL_STRIDES = (2, 2, 2, 2, 2)
 
 
 def fcn_pools() -> tuple[Window, ...]:
     """Returns the released FCNs' pools: 2x2, stride 2, no padding, rounding up."""
     return (Window(2, stride=2, ceil=True),) * len(STAGES)
+
+
+def noup_pools(strides: Sequence[int], *, pool4_pad: int = 1) -> tuple[Window, ...]:
+    """Returns the pools of the first DeepLab (vgg128_noup): 2x2 with padding 1, but pool5 3x3.
+
+    An even window has its centre between two pixels: at output stride 8 unit i lies on pixel
+    8 i - 7.5. The release trains without the padding of pool4, which leaves out the unit before the
+    image: 8 i + 0.5.
+    """
+    *first, last = strides
+    pads = (1, 1, 1, pool4_pad)
+    return (
+        *(Window(2, stride, pad, ceil=True) for stride, pad in zip(first, pads, strict=True)),
+        Window(3, last, pad=1, ceil=True),
+    )
 
 
 def deeplab_pools(
@@ -43,6 +60,7 @@ class VGG16(nn.Module):
         norm: None is the released network; from scratch it does not train without.
         pad: of conv1_1. FCN pads 100, so that every image size, even 1x1, leaves fc6 a map.
         pools: pool1 to pool5.
+        train_pools: in training, where they are others; empty for the same.
         rates: of the 3x3 convolutions of conv1 to conv5.
         dtype: of the computation; parameters stay float32.
     """
@@ -51,6 +69,7 @@ class VGG16(nn.Module):
     norm: BatchNorm | None = None
     pad: int = 1
     pools: tuple[Window, ...] = fcn_pools()
+    train_pools: tuple[Window, ...] = ()
     rates: tuple[int, ...] = (1, 1, 1, 1, 1)
     preprocess: Preprocess = CAFFE
     dtype: str = "float32"
@@ -59,7 +78,8 @@ class VGG16(nn.Module):
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
         blob = Blob(self.preprocess(images, self.dtype))
         features = {"data": blob}
-        stages = zip(STAGES, self.pools, self.rates, strict=True)
+        pools = self.train_pools if train and self.train_pools else self.pools
+        stages = zip(STAGES, pools, self.rates, strict=True)
         for stage, ((convs, channels), pool, rate) in enumerate(stages, start=1):
             for index in range(1, convs + 1):
                 pad = self.pad if stage == index == 1 else rate

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 # Which classes enter the means, when some have no pixel.
 CONVENTIONS: Mapping[str, str] = {
@@ -37,6 +38,25 @@ def confusion_counts(
     cells = jnp.where(valid, cells, num_classes**2)
     counts = jnp.zeros(num_classes**2, jnp.int32).at[cells].add(1, mode="drop")
     return counts.reshape(num_classes, num_classes)
+
+
+def near_boundary(
+    labels: Integer[Array, "*b h w"], *, ignore_label: int, distance_px: int
+) -> Bool[Array, "*b h w"]:
+    """Marks the labelled pixels that have another class within `distance_px` rows and columns.
+
+    Void is no class: the outline that VOC draws around objects is looked across, and neither it nor
+    the padding of an image is a boundary.
+    """
+    window = (1,) * (labels.ndim - 2) + (2 * distance_px + 1,) * 2
+    valid, labels = labels != ignore_label, labels.astype(jnp.int32)
+    bound = jnp.iinfo(jnp.int32).max
+
+    def extreme(choose, nothing):
+        around = jnp.where(valid, labels, nothing)
+        return lax.reduce_window(around, nothing, choose, window, (1,) * labels.ndim, "SAME")
+
+    return valid & (extreme(lax.max, -bound) != extreme(lax.min, bound))
 
 
 def scores(

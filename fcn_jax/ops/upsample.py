@@ -1,10 +1,12 @@
-"""Bilinear upsampling by whole factors, as one matrix product along each axis.
+"""Upsampling by whole factors: transposed convolution, fixed and learned, as matrix products.
 
 A transposed convolution whose filters are fixed, separable and never mix channels is the matrix
 product of its input with the same small matrix along width and then along height. XLA runs that
-thousands of times faster than the equivalent grouped transposed convolution.
+thousands of times faster than the equivalent grouped transposed convolution. A learned one is one
+matrix product; on a CPU, XLA takes ten times longer for it as a convolution with a dilated input,
+and for its gradient.
 
-Two kernels matter. `2 * factor` taps are the FCN release's (surgery.py: 4, 16, 32, 64; FCN-AlexNet
+Two bilinear kernels matter. `2 * factor` taps are the FCN release's (surgery.py: 4, 16, 32, 64; FCN-AlexNet
 takes 63). `2 * factor - 1` taps with `factor - 1` cut off on both sides maps n pixels to
 (n - 1) * factor + 1 and is align-corners resizing (DeepLab's Interp layer).
 """
@@ -45,3 +47,31 @@ def bilinear_upscore(maps: Float[Array, "b h w c"], layer: Upscore) -> Float[Arr
     # Exact weights (multiples of 1 / stride) deserve exact products on TPU too.
     maps = jnp.einsum("ow,bhwc->bhoc", columns, maps, precision="highest")
     return jnp.einsum("oh,bhwc->bowc", rows, maps, precision="highest")
+
+
+def conv_transpose(
+    maps: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], layer: Upscore
+) -> Float[Array, "b H W o"]:
+    """Adds, for every unit, its channels times the kernel to the pixels of its window.
+
+    The kernel is not flipped: its first tap meets the first pixel, as in Caffe and PyTorch.
+    """
+    stride = layer.stride
+    batch, height, width, _ = maps.shape
+    # In cells of stride x stride pixels, the window of unit y begins with cell y and reaches over
+    # `reach` cells. So a cell is one matrix product of the reach x reach units that reach it.
+    reach = -(-layer.kernel // stride)
+    taps = jnp.pad(kernel, [(0, reach * stride - layer.kernel)] * 2 + [(0, 0)] * 2)
+    taps = taps.reshape(reach, stride, reach, stride, *kernel.shape[2:])
+
+    maps = jnp.pad(maps, [(0, 0), (reach - 1,) * 2, (reach - 1,) * 2, (0, 0)])
+    rows, columns = (
+        [slice(start, start + size + reach - 1) for start in reversed(range(reach))]
+        for size in (height, width)
+    )
+    units = jnp.stack([jnp.stack([maps[:, row, column] for column in columns]) for row in rows])
+    cells = jnp.einsum("mnbyxi,mrnsio->byrxso", units, taps)
+
+    height, width = (output_size(layer, size) for size in (height, width))
+    pixels = cells.reshape(batch, cells.shape[1] * stride, cells.shape[3] * stride, -1)
+    return pixels[:, layer.pad : layer.pad + height, layer.pad : layer.pad + width]

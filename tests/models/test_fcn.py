@@ -1,17 +1,48 @@
 """The fully convolutional networks against the release, layer by layer and pixel by pixel."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn_jax.models.fcn import FCN
+from fcn_jax.models.layers import CAFFE, Blob, Conv, Preprocess
 from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import get_model
-from fcn_jax.ops.geometry import receptive_field
+from fcn_jax.ops.geometry import Window, receptive_field
 from fcn_jax.ops.losses import softmax_cross_entropy
 from tests import oracles
 
 SKIPS = ("pool4", "pool3", "pool2", "pool1")
+
+# Where the crops of FCN-32s, 16s, 8s, 4s and 2s begin; 4s and 2s go on as the released ones do.
+SKIP_CROPS = {"pool4": 5, "pool3": 9, "pool2": 17, "pool1": 33}
+IMAGE_CROPS = {32: 19, 16: 27, 8: 31, 4: 33, 2: 34}
+
+# The latter leaves out what is no multiple of 32.
+ONTO, BETWEEN = Window(3, stride=2, pad=1), Window(2, stride=2)
+SIZES = {ONTO: (97, 143), BETWEEN: (96, 160)}
+
+
+class Pyramid(nn.Module):
+    """A small backbone: five windows of stride 2, with unit i on pixel i * stride or between."""
+
+    window: Window
+    preprocess: Preprocess = CAFFE
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        blob = Blob(self.preprocess(images, "float32"))
+        features = {"data": blob}
+        for stage in range(1, 6):
+            name = f"pool{stage}"
+            blob = features[name] = Conv(4, self.window, name=f"conv{stage}")(blob, train=train)
+        return features
+
+
+def _small(window, **options):
+    return FCN(**{"num_classes": 3, "backbone": Pyramid(window), "fc": (), **options})
 
 
 def _tiny(name, **options):
@@ -19,70 +50,63 @@ def _tiny(name, **options):
     return get_model(name, **options)
 
 
-def _logits_shape(model, height, width):
-    images = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
+def _draw_images(rng, height, width):
+    return jnp.asarray(rng.integers(0, 256, (1, height, width, 3)), jnp.float32)
 
-    def run(images):
-        return model.init_with_output(jax.random.key(0), images, train=False)[0]
 
-    return jax.eval_shape(run, images).shape[1:3]
+def _logits_sizes(model, sizes):
+    """Gives (height, width) of the logits for images of these sizes; nothing is computed."""
+
+    def run(height, width, call, *variables):
+        images = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
+        return jax.eval_shape(lambda *args: call(*args, train=False), *variables, images)
+
+    variables = run(1, 1, lambda images, **kw: model.init(jax.random.key(0), images, **kw))
+    return [run(*size, model.apply, variables).shape[1:3] for size in sizes]
 
 
 # --- numbers ----------------------------------------------------------------------------------
 
 
-def _fcn8s_by_hand(params, images):
-    """Runs the released FCN-8s in numpy; the crop offsets are the release's own numbers."""
-    kernel = {name: layer["kernel"] for name, layer in params.items() if name != "backbone"}
-    bias = {name: layer["bias"] for name, layer in params.items() if name != "backbone"}
-    blob = (images - np.array([122.67892, 116.66877, 104.00699]))[..., ::-1]
-    blobs = {}
-    for stage, convs in enumerate((2, 2, 3, 3, 3), start=1):
-        for index in range(1, convs + 1):
-            layer = params["backbone"][f"conv{stage}_{index}"]
-            pad = 100 if stage == index == 1 else 1
-            blob = np.maximum(oracles.conv(blob, layer["kernel"], layer["bias"], pad=pad), 0)
-            blobs[f"conv{stage}_{index}"] = blob
-        blob = blobs[f"pool{stage}"] = oracles.caffe_pool(blob, "max", kernel=2, stride=2)
-    for name in ("fc6", "fc7"):
-        blob = blobs[name] = np.maximum(oracles.conv(blob, kernel[name], bias[name]), 0)
-    score = blobs["score_fr"] = oracles.conv(blob, kernel["score_fr"], bias["score_fr"])
-    for name, pool, offset in [("upscore2", "pool4", 5), ("upscore_pool4", "pool3", 9)]:
-        upscore = oracles.conv_transpose(score, oracles.bilinear_kernel(4), stride=2)
-        blobs[name] = upscore
-        skip = oracles.conv(blobs[pool], kernel[f"score_{pool}"], bias[f"score_{pool}"])
-        blobs[f"score_{pool}"] = skip
-        height, width = upscore.shape[1:3]
-        skip = skip[:, offset : offset + height, offset : offset + width]
-        blobs[f"score_{pool}c"] = skip
-        score = blobs[f"fuse_{pool}"] = upscore + skip
-    upscore = oracles.conv_transpose(score, oracles.bilinear_kernel(16), stride=8)
-    blobs["upscore8"] = upscore
-    height, width = images.shape[1:3]
-    blobs["score"] = upscore[:, 31 : 31 + height, 31 : 31 + width]
-    return blobs
-
-
-def test_fcn8s_matches_numpy_layer_by_layer(rng, draw_variables, run_blobs):
-    model = _tiny("vgg16_fcn8s")
+@pytest.mark.parametrize(
+    ("name", "stride", "options"),
+    [
+        ("vgg16_fcn32s", 32, {}),
+        ("vgg16_fcn16s", 16, {}),
+        ("vgg16_fcn8s", 8, {}),
+        ("vgg16_fcn8s", 8, {"upsampling": "learned"}),
+        ("vgg16_fcn8s_atonce", 8, {}),
+        ("vgg16_fcn4s", 4, {}),
+        ("vgg16_fcn2s", 2, {}),
+    ],
+)
+def test_fcn_matches_numpy_layer_by_layer(rng, draw_variables, run_blobs, name, stride, options):
+    model = _tiny(name, **options)
     variables = draw_variables(model)
-    images = rng.integers(0, 256, (1, 37, 53, 3)).astype(np.float32)
+    images = _draw_images(rng, 97, 143)
     blobs, _ = run_blobs(model, variables, images)
-    expected = _fcn8s_by_hand(variables["params"], images.astype(np.float64))
+    skips = SKIPS[: (32 // stride).bit_length() - 1]
+    expected = oracles.fcn(
+        variables["params"],
+        images,
+        backbone=oracles.vgg16,
+        crops={skip: SKIP_CROPS[skip] for skip in skips} | {"score": IMAGE_CROPS[stride]},
+        taps=2 * stride,
+        scales=(1e-2, 1e-4) if "atonce" in name else (),
+    )
     assert list(blobs) == list(expected)
-    for name, values in expected.items():
-        assert blobs[name].shape == values.shape, name
-        error = np.abs(blobs[name] - values).max() / np.abs(values).max()
-        assert error < 1e-5, f"{name}: {error}"  # float32 sums of up to 784 products, 20 layers
+    for blob, values in expected.items():
+        assert blobs[blob].shape == values.shape, blob
+        error = np.abs(blobs[blob] - values).max() / np.abs(values).max()
+        assert error < 1e-5, f"{blob}: {error}"  # float32 sums of up to 784 products, 20 layers
 
 
 def test_skip_scales_multiply_what_the_skips_score(rng, draw_variables):
     scales = {"score_pool4": 0.01, "score_pool3": 0.0001}
-    options = {"padding": "same", "fc6_kernel": 1}
-    model = _tiny("vgg16_fcn8s", **options)
+    model = _small(BETWEEN, skips=SKIPS[:2])
     variables = draw_variables(model)
-    scaled = _tiny("vgg16_fcn8s", skip_scales=tuple(scales.values()), **options)
-    images = jnp.asarray(rng.integers(0, 256, (1, 40, 24, 3)), jnp.float32)
+    scaled = _small(BETWEEN, skips=SKIPS[:2], skip_scales=tuple(scales.values()))
+    images = _draw_images(rng, *SIZES[BETWEEN])
     actual = jax.jit(lambda: scaled.apply(variables, images, train=False))()
     params = dict(variables["params"])
     for name, scale in scales.items():
@@ -91,12 +115,55 @@ def test_skip_scales_multiply_what_the_skips_score(rng, draw_variables):
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [ONTO, BETWEEN], ids=["onto", "between"])
+def test_learned_upsampling_starts_as_the_fixed_one(rng, draw_variables, init, window):
+    images = _draw_images(rng, *SIZES[window])
+    fixed, learned = (
+        _small(window, skips=SKIPS[:2], upsampling=upsampling)
+        for upsampling in ("bilinear", "learned")
+    )
+    variables = draw_variables(fixed)
+    _, start = init(learned, images)
+    upscores = {name: start["params"][name] for name in start["params"] if "upscore" in name}
+    assert list(upscores) == ["upscore2", "upscore8", "upscore_pool4"]
+    params = {**variables["params"], **upscores}
+    actual = jax.jit(lambda: learned.apply({"params": params}, images, train=False))()
+    expected = jax.jit(lambda: fixed.apply(variables, images, train=False))()
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)  # logits of about 1e2
+
+
+@pytest.mark.parametrize("window", [ONTO, BETWEEN], ids=["onto", "between"])
+def test_concatenated_features_score_as_the_sum_of_scores(rng, draw_variables, window):
+    """For linear layers scoring and upsampling commute.
+
+    Not so the biases of the coarse scores: upsampled they fade out at the border of the map.
+    """
+    by_sum, by_concat = (_small(window, skips=SKIPS[:2], fusion=how) for how in ("sum", "concat"))
+    images = _draw_images(rng, *SIZES[window])
+    variables = draw_variables(by_sum)
+    params = variables["params"]
+    scores = [params[name] for name in ("score_fr", "score_pool4", "score_pool3")]
+    for score in scores[:-1]:
+        score["bias"] = jnp.zeros_like(score["bias"])
+    stacked = {
+        "backbone": params["backbone"],
+        "score_fr": {
+            "kernel": jnp.concatenate([score["kernel"] for score in scores], axis=2),
+            "bias": scores[-1]["bias"],
+        },
+    }
+    expected = jax.jit(lambda: by_sum.apply(variables, images, train=False))()
+    actual = jax.jit(lambda: by_concat.apply({"params": stacked}, images, train=False))()
+    assert np.std(expected) > 1
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
 def test_untrained_logits_are_zero_and_the_loss_is_log_of_the_number_of_classes(rng, init):
-    model = _tiny("vgg16_fcn8s", num_classes=21, width=1 / 64, padding="same")
-    images = jnp.asarray(rng.integers(0, 256, (1, 40, 23, 3)), jnp.float32)
+    model = _small(ONTO, num_classes=21, fc=((Window(1), 8),), skips=SKIPS[:2])
+    images = _draw_images(rng, 40, 23)
     labels = jnp.asarray(rng.integers(0, 21, (1, 40, 23)), jnp.int32)
     logits, variables = init(model, images)
-    assert np.std(variables["params"]["fc7"]["kernel"]) > 0
+    assert np.std(variables["params"]["fc6"]["kernel"]) > 0
     np.testing.assert_array_equal(logits, np.zeros((1, 40, 23, 21)))
     loss_sum, count = softmax_cross_entropy(logits, labels, ignore_label=255)
     np.testing.assert_allclose(loss_sum / count, np.log(21), rtol=1e-6)
@@ -107,17 +174,24 @@ def test_untrained_logits_are_zero_and_the_loss_is_log_of_the_number_of_classes(
 
 def test_logits_have_the_size_of_the_image_at_every_size():
     model = _tiny("vgg16_fcn8s", padding="same")
-    for height in range(1, 71):
-        width = height * 37 % 71  # each of 1 ... 70 once
-        assert _logits_shape(model, height, width) == (height, width)
+    sizes = [(size, size + 35) for size in range(1, 36)]
+    assert _logits_sizes(model, sizes) == sizes
 
 
 @pytest.mark.parametrize("padding", ["caffe", "same"])
 @pytest.mark.parametrize("skips", [SKIPS[:count] for count in range(5)] + [("pool3",)], ids=str)
 def test_logits_have_the_size_of_the_image_whatever_the_skips(padding, skips):
     model = _tiny("vgg16_fcn8s", skips=skips, padding=padding)
-    for height, width in [(1, 1), (33, 64), (70, 1)]:
-        assert _logits_shape(model, height, width) == (height, width)
+    sizes = [(1, 1), (33, 64), (70, 1)]
+    assert _logits_sizes(model, sizes) == sizes
+
+
+@pytest.mark.parametrize("fusion", ["sum", "concat"])
+@pytest.mark.parametrize("skips", [SKIPS[:count] for count in range(5)] + [("pool3",)], ids=str)
+def test_units_on_pixels_leave_no_pixel_without_logits(skips, fusion):
+    model = _small(ONTO, skips=skips, fusion=fusion)
+    sizes = [(1, 2), (31, 64), (33, 65), (97, 143)]
+    assert _logits_sizes(model, sizes) == sizes
 
 
 @pytest.mark.parametrize(
@@ -131,7 +205,21 @@ def test_logits_have_the_size_of_the_image_whatever_the_skips(padding, skips):
 def test_crop_offsets_come_out_as_released(name, offsets):
     rows = layer_table(_tiny(name), height=1, width=1)
     crops = {row.name: row.layer.offset for row in rows if row.kind == "Crop"}
-    assert crops.items() >= offsets.items()
+    assert crops == offsets
+
+
+@pytest.mark.parametrize(("window", "taps"), [(ONTO, [3, 3, 15]), (BETWEEN, [4, 4, 16])])
+@pytest.mark.parametrize("fusion", ["sum", "concat"])
+def test_taps_follow_from_where_the_units_lie(window, taps, fusion):
+    rows = layer_table(_small(window, skips=SKIPS[:2], fusion=fusion), height=64, width=64)
+    assert [row.layer.kernel for row in rows if row.kind == "BilinearUpscore"] == taps
+    assert (rows[-1].stride, rows[-1].start) == (1, 0)
+
+
+def test_a_pixel_under_a_unit_has_the_scores_of_that_unit(rng, draw_variables, run_blobs):
+    model = _small(ONTO)
+    blobs, _ = run_blobs(model, draw_variables(model), _draw_images(rng, 97, 143))
+    np.testing.assert_allclose(blobs["score"][:, ::32, ::32], blobs["score_fr"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("axis", ["height", "width"])
@@ -153,3 +241,58 @@ def test_output_depends_on_exactly_its_receptive_field(see_pixels, padding, axis
     ]
     assert any(first > 0 and last < size - 1 for field in fields for first, last in field[:1])
     np.testing.assert_array_equal(support, expected)
+
+
+# --- the network of Dive into Deep Learning ---------------------------------------------------
+
+
+def test_upscore_pad_is_one_transposed_convolution_cut_at_the_top_left(
+    rng, draw_variables, run_blobs
+):
+    model = _small(ONTO, upsampling="learned", upscore_pad=16)
+    variables = draw_variables(model)
+    assert variables["params"]["upscore"]["kernel"].shape == (64, 64, 3, 3)
+    blobs, _ = run_blobs(model, variables, _draw_images(rng, 97, 143))
+    kernel = variables["params"]["upscore"]["kernel"]
+    full = oracles.conv_transpose(blobs["score_fr"], kernel, stride=32, pad=16)
+    assert full.shape[1:3] == (128, 160)  # the next multiples of 32
+    error = np.abs(blobs["score"] - full[:, :97, :143]).max() / np.abs(full).max()
+    assert error < 1e-5
+
+
+def test_upscore_pad_displaces_the_logits_by_half_the_stride_less_half_a_pixel():
+    rows = layer_table(_small(ONTO, upscore_pad=16), height=320, width=480)
+    assert (rows[-1].height, rows[-1].width) == (320, 480)
+    # What logit 0 was computed from lies above and left of the image.
+    assert (rows[-1].stride, rows[-1].start) == (1, -15.5)
+
+
+# --- the door ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"upsampling": "nearest"}, "unknown model.upsampling 'nearest'; known: bilinear, learned"),
+        ({"fusion": "mean"}, "unknown model.fusion 'mean'; known: sum, concat"),
+        ({"skips": ("pool9",)}, r"unknown skips \['pool9'\]; the backbone has data, pool1, "),
+        ({"skips": ("pool3", "pool4")}, "must go from coarse to fine, each of them once"),
+        ({"skips": ("pool4", "pool4")}, "must go from coarse to fine, each of them once"),
+        ({"skips": ("pool4",), "skip_scales": (1.0, 2.0)}, "must be one for each of"),
+    ],
+)
+def test_fcn_rejects_options_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        _logits_sizes(_small(BETWEEN, **options), [])
+
+
+def test_fcn_rejects_a_skip_that_is_coarser_than_the_deepest_features():
+    class Atrous(Pyramid):
+        @nn.compact
+        def __call__(self, images, *, train):
+            features = Pyramid(self.window)(images, train=train)
+            features["pool6"] = features["pool3"]
+            return features
+
+    with pytest.raises(ValueError, match="must go from coarse to fine"):
+        _logits_sizes(_small(ONTO, backbone=Atrous(ONTO), skips=("pool4",)), [])

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.models.layers import CAFFE
-from fcn_jax.models.vgg import VGG16, deeplab_pools, fcn_pools
+from fcn_jax.models.layers import CAFFE, hole_algorithm
+from fcn_jax.models.vgg import POOL_STRIDES, VGG16, deeplab_pools, fcn_pools, noup_pools
 
 WIDTH = 1 / 32
 
@@ -56,21 +56,21 @@ def test_bytes_and_floats_are_the_same_image(rng, draw_variables):
 
 
 @pytest.mark.parametrize("size", [(65, 97), (97, 65)], ids=str)
-@pytest.mark.parametrize("first", [5, 4, 3])
+@pytest.mark.parametrize("output_stride", [16, 8, 4])
 def test_atrous_net_sampled_at_the_old_stride_equals_the_strided_net(
-    rng, draw_variables, size, first
+    rng, draw_variables, size, output_stride
 ):
-    """The hole algorithm: pools `first` to 5 lose their stride, what follows gets the rate."""
-    strided = VGG16(width=WIDTH, pools=deeplab_pools((2, 2, 2, 2, 2)))
-    strides = [1 if stage >= first else 2 for stage in range(1, 6)]
-    rates = tuple(2 ** max(0, stage - first) for stage in range(1, 6))
+    """The hole algorithm: the last pools lose their stride, what follows gets the rate."""
+    strided = VGG16(width=WIDTH, pools=deeplab_pools(POOL_STRIDES))
+    holes = hole_algorithm(POOL_STRIDES, output_stride)
+    strides, rates = [hole.stride for hole in holes], tuple(hole.rate for hole in holes)
     atrous = VGG16(width=WIDTH, pools=deeplab_pools(strides, rates=rates), rates=rates)
 
     variables = draw_variables(strided)
     images = jnp.asarray(rng.integers(0, 256, (1, *size, 3)), jnp.float32)
     coarse, fine = (_features(model, variables, images) for model in (strided, atrous))
     for stage in range(1, 6):
-        step = 2 ** max(0, stage + 1 - first)
+        step = max(1, 2**stage // output_stride)
         expected, actual = coarse[f"pool{stage}"], fine[f"pool{stage}"][:, ::step, ::step]
         # The same products, in another order.
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * np.max(expected))
@@ -78,7 +78,7 @@ def test_atrous_net_sampled_at_the_old_stride_equals_the_strided_net(
 
 def test_pools_that_are_not_dilated_break_the_hole_algorithm(rng, draw_variables):
     """As the released nets do it: the same law, but for the pools after the first removed stride."""
-    strided = VGG16(width=WIDTH, pools=deeplab_pools((2, 2, 2, 2, 2)))
+    strided = VGG16(width=WIDTH, pools=deeplab_pools(POOL_STRIDES))
     released = VGG16(width=WIDTH, pools=deeplab_pools((2, 2, 2, 1, 1)), rates=(1, 1, 1, 1, 2))
     variables = draw_variables(strided)
     images = jnp.asarray(rng.integers(0, 256, (1, 65, 65, 3)), jnp.float32)
@@ -88,16 +88,31 @@ def test_pools_that_are_not_dilated_break_the_hole_algorithm(rng, draw_variables
     assert np.max(np.abs(fine["pool5"][:, ::4, ::4] - coarse["pool5"])) > 0.1
 
 
-def test_deeplab_pools_keep_unit_i_on_pixel_i_times_stride():
-    model = VGG16(width=WIDTH, pools=deeplab_pools((2, 2, 2, 1, 1)), rates=(1, 1, 1, 1, 2))
-    starts = []
+def _starts(model, *, train=False):
+    """Gives the image position of unit 0 of every feature."""
+    starts = {}
 
     def run(images):
-        blobs = model.init_with_output(jax.random.key(0), images, train=False)[0]
-        starts.extend(blob.start for blob in blobs.values())
+        blobs = model.init_with_output(jax.random.key(0), images, train=train)[0]
+        starts.update({name: blob.start for name, blob in blobs.items()})
 
     jax.eval_shape(run, jax.ShapeDtypeStruct((1, 9, 9, 3), "float32"))
-    assert starts == [0] * 6
+    return starts
+
+
+def test_deeplab_pools_keep_unit_i_on_pixel_i_times_stride():
+    model = VGG16(width=WIDTH, pools=deeplab_pools((2, 2, 2, 1, 1)), rates=(1, 1, 1, 1, 2))
+    assert set(_starts(model).values()) == {0}
+
+
+def test_first_deeplab_pads_pool4_at_test_alone():
+    strides = (2, 2, 2, 1, 1)
+    model = VGG16(
+        width=WIDTH, pools=noup_pools(strides), train_pools=noup_pools(strides, pool4_pad=0)
+    )
+    starts = {"data": 0, "pool1": -0.5, "pool2": -1.5, "pool3": -3.5, "pool4": -7.5, "pool5": -7.5}
+    assert _starts(model) == starts
+    assert _starts(model, train=True) == starts | {"pool4": 0.5, "pool5": 0.5}
 
 
 def test_fcn_pools_are_those_of_the_release():

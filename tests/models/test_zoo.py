@@ -1,16 +1,49 @@
 """Every network by its name: it initialises, normalises and computes as it is told to."""
 
+import inspect
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import MODELS, get_model
+from fcn_jax.ops.geometry import receptive_field
 
-TINY = {"num_classes": 3, "width": 1 / 32, "fc_channels": 8}
+TINY = {"width": 1 / 32, "fc_channels": 8, "side_channels": 4}
+SMALL = {**TINY, "padding": "same", "dropout": 0.0}
 IMAGES = jax.ShapeDtypeStruct((2, 33, 40, 3), "uint8")
 
+# Networks that differ in what they are made of, not only in how much of it.
+FAMILIES = [
+    "vgg16_fcn16s",
+    "alexnet_fcn32s",
+    "vgg16_deeplab_largefov",
+    "mobilenetv2_fcn8s",
+    "resnet18_fcn32s",
+    "resnet50_deeplab_largefov",
+]
 
+
+def _make(name, given, **options):
+    """Makes a network with those of the given options that its constructor knows."""
+    known = inspect.signature(MODELS[name]).parameters
+    given = {key: value for key, value in given.items() if key in known}
+    return get_model(name, num_classes=3, **{**given, **options})
+
+
+def _tiny(name, **options):
+    return _make(name, TINY, **options)
+
+
+def _small(name, **options):
+    """A network whose features are several pixels large for an image of 33x40."""
+    return _make(name, SMALL, **options)
+
+
+@cache  # A module is its attributes.
 def _init(model, images=IMAGES):
     """Gives the shapes of (logits, variables)."""
     return jax.eval_shape(
@@ -18,41 +51,78 @@ def _init(model, images=IMAGES):
     )
 
 
-def _small(name, **options):
-    """A network whose features are several pixels large for an image of 33x40."""
-    padding = {"padding": "same"} if "fcn" in name else {}
-    return get_model(name, **TINY, **padding, **options)
+def _images(rng, *, number=2):
+    return jnp.asarray(rng.integers(0, 256, (number, *IMAGES.shape[1:])), jnp.uint8)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "frozen"])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_initialises(name, norm):
-    logits, variables = _init(get_model(name, **TINY, norm=norm))
+    logits, variables = _init(_tiny(name, norm=norm))
     assert (logits.shape, logits.dtype) == ((2, 33, 40, 3), jnp.float32)
     assert set(variables) == ({"params"} if norm == "none" else {"params", "batch_stats"})
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_no_parameter_depends_on_the_size_of_the_image(name):
-    model = _small(name)
-    _, small = _init(model)
-    _, large = _init(model, jax.ShapeDtypeStruct((1, 90, 64, 3), "float32"))
-    assert small == large
+def test_batch_and_frozen_norm_have_the_same_variables(name):
+    assert _init(_tiny(name, norm="batch"))[1] == _init(_tiny(name, norm="frozen"))[1]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_batch_and_frozen_norm_have_the_same_variables(name):
-    assert _init(_small(name, norm="batch"))[1] == _init(_small(name, norm="frozen"))[1]
+def test_no_parameter_depends_on_the_size_of_the_image(name):
+    large = jax.ShapeDtypeStruct((1, 90, 64, 3), "float32")
+    model = _tiny(name, norm="batch")
+    assert _init(model, large)[1] == _init(model)[1]
 
 
-def test_only_batch_norm_in_training_changes_the_statistics(rng, draw_variables):
-    name = "vgg16_fcn16s"
-    images = jnp.asarray(rng.integers(0, 256, IMAGES.shape), jnp.uint8)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_logits_have_the_size_of_the_image_at_any_size(name):
+    for height, width in [(1, 1), (2, 70), (32, 33), (64, 7), (101, 31)]:
+        logits, _ = _init(_small(name), jax.ShapeDtypeStruct((1, height, width, 3), "float32"))
+        assert logits.shape == (1, height, width, 3)
+
+
+# --- where the logits look --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18_fcn32s", "resnet18_fcn8s", "mobilenetv2_fcn4s", "mobilenetv2_deeplab_largefov"],
+)
+def test_output_depends_on_exactly_its_receptive_field(see_pixels, name):
+    """Along the height; VGG16's tests see that no width is taken for a height."""
+    size = 840
+    bright = np.arange(0, size, 23)  # prime: every phase of every stride occurs
+    model = _make(name, {"fc_channels": 1}, width=1 / 64, norm="none")
+    support, paths = see_pixels(model, size, 3, [(i, 1) for i in bright])
+    fields = [[receptive_field(path, index) for path in paths] for index in range(size)]
+    expected = [
+        [any(first <= pixel <= last for first, last in field) for field in fields]
+        for pixel in bright
+    ]
+    assert any(first > 0 and last < size - 1 for field in fields for first, last in field[:1])
+    np.testing.assert_array_equal(support[:, :, 1], expected)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_deeplab_largefov", "resnet18_deeplab_largefov"])
+def test_fc6_sees_as_far_at_every_output_stride(name):
+    for stride in (32, 16, 8, 4):
+        rows = layer_table(_tiny(name, output_stride=stride), height=65, width=65)
+        (fc6,) = (row for row in rows if row.name == "fc6")
+        assert (fc6.stride, fc6.layer.rate * fc6.stride) == (stride, 96)
+
+
+# --- normalisation ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["vgg16_fcn16s", "resnet18_deeplab_largefov"])
+def test_only_batch_norm_in_training_changes_the_statistics(rng, draw_variables, name):
+    images = _images(rng)
     variables = draw_variables(_small(name, norm="batch"))
 
     def run(norm, *, train):
-        model = _small(name, norm=norm, dropout=0.0)
+        model = _small(name, norm=norm)
         apply = jax.jit(
             lambda images: model.apply(variables, images, train=train, mutable=["batch_stats"])
         )
@@ -68,8 +138,37 @@ def test_only_batch_norm_in_training_changes_the_statistics(rng, draw_variables)
     assert not np.allclose(batch, stored)
 
 
+def test_two_devices_normalise_as_one_does_the_whole_batch(rng, draw_variables):
+    name, images = "resnet18_fcn8s", _images(rng, number=4)
+    variables = draw_variables(_small(name, norm="batch"))
+
+    def run(axis_name):
+        model = _small(name, norm="batch", axis_name=axis_name)
+        return lambda images: model.apply(variables, images, train=True, mutable=["batch_stats"])
+
+    logits, updates = jax.jit(run(None))(images)
+    halves = images.reshape(2, 2, *images.shape[1:])
+    two = jax.jit(jax.vmap(run("devices"), axis_name="devices"))(halves)
+    # The same sums in another order, and 20 random layers that make the difference larger.
+    scale = np.abs(logits).max()
+    np.testing.assert_allclose(two[0].reshape(logits.shape), logits, atol=1e-4 * scale, rtol=0)
+    for one, both in zip(*map(jax.tree.leaves, (updates, two[1])), strict=True):
+        np.testing.assert_array_equal(both[0], both[1])
+        np.testing.assert_allclose(both[0], one, rtol=1e-4, atol=1e-4 * np.abs(one).max())
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenetv2_fcn8s", "mobilenetv2_deeplab_largefov", "resnet18_deeplab_largefov"]
+)
+def test_heads_on_backbones_without_a_classifier_have_no_norm(name):
+    _, variables = _init(_tiny(name, norm="batch"))
+    assert set(variables["batch_stats"]) == {"backbone"}
+    head = {key: set(layer) for key, layer in variables["params"].items() if key != "backbone"}
+    assert head and all(leaves == {"kernel", "bias"} for leaves in head.values())
+
+
 def test_dropout_acts_in_training_alone(rng, draw_variables):
-    images = jnp.asarray(rng.integers(0, 256, IMAGES.shape), jnp.uint8)
+    images = _images(rng)
     model = _small("vgg16_deeplab_largefov", dropout=0.5)
     variables = draw_variables(model)
     run = jax.jit(
@@ -81,9 +180,12 @@ def test_dropout_acts_in_training_alone(rng, draw_variables):
     assert not np.array_equal(run(first, True), run(second, True))
 
 
-@pytest.mark.parametrize("name", ["vgg16_fcn8s", "vgg16_deeplab_largefov"])
+# --- precision --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["vgg16_fcn8s", "vgg16_deeplab_largefov", "resnet18_fcn8s"])
 def test_bfloat16_computes_in_bfloat16_and_gives_float32_logits(rng, draw_variables, name):
-    images = jnp.asarray(rng.integers(0, 256, IMAGES.shape), jnp.uint8)
+    images = _images(rng)
     variables = draw_variables(_small(name))
     logits = {}
     for dtype in ("float32", "bfloat16"):
@@ -96,15 +198,22 @@ def test_bfloat16_computes_in_bfloat16_and_gives_float32_logits(rng, draw_variab
     assert 1e-4 < difference / np.abs(logits["float32"]).max() < 0.1
 
 
-def test_batch_norm_trains_in_bfloat16_on_float32_statistics(rng, draw_variables):
-    model = _small("vgg16_fcn32s", norm="batch", dtype="bfloat16", dropout=0.0)
-    assert _init(model)[1] == _init(_small("vgg16_fcn32s", norm="batch"))[1]
-    variables = draw_variables(model)
-    images = jnp.asarray(rng.integers(0, 256, IMAGES.shape), jnp.uint8)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_batch_norm_trains_in_bfloat16_on_float32_statistics(name):
+    model = _small(name, norm="batch", dtype="bfloat16")
+    images, variables = IMAGES, _init(model)[1]
+    assert variables == _init(_small(name, norm="batch"))[1]
     _, updates = jax.eval_shape(
-        lambda images: model.apply(variables, images, train=True, mutable=["batch_stats"]), images
+        lambda images, variables: model.apply(
+            variables, images, train=True, mutable=["batch_stats"]
+        ),
+        images,
+        variables,
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
+
+
+# --- mistakes ---------------------------------------------------------------------------------
 
 
 def test_get_model_rejects_an_unknown_name():
@@ -123,6 +232,13 @@ def test_get_model_rejects_an_unknown_padding():
     expected = "unknown model.padding 'valid'; known: caffe, same"
     with pytest.raises(ValueError, match=expected):
         get_model("vgg16_fcn8s", num_classes=2, padding="valid")
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_deeplab_largefov", "resnet18_deeplab_largefov"])
+def test_get_model_rejects_an_unknown_output_stride(name):
+    expected = "unknown model.output_stride=0; known: 32, 16, 8, 4"
+    with pytest.raises(ValueError, match=expected):
+        get_model(name, num_classes=2, output_stride=0)
 
 
 def test_get_model_rejects_an_unknown_option():

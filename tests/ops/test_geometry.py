@@ -61,6 +61,7 @@ def _fcn_alexnet():
     pool = Window(3, 2, ceil=True)
     paths = {"pool1": [Window(11, 4, pad=100), pool]}
     paths["pool2"] = paths["pool1"] + [Window(5, pad=2), pool]
+    paths["norm1"], paths["norm2"] = paths["pool1"], paths["pool2"]
     paths["pool5"] = paths["pool2"] + [Window(3, pad=1)] * 3 + [pool]
     paths["fc6"] = paths["pool5"] + [Window(6)]
     paths["fc7"] = paths["score_fr"] = paths["fc6"] + [Window(1)]
@@ -86,6 +87,10 @@ NETS = {
     "voc_fcn_alexnet": _fcn_alexnet(),
     "deeplab_largefov": _deeplab_largefov(),
 }
+
+
+# What a crop is cut to; the image where it is not said.
+REFERENCES = {"score_pool4c": "upscore2", "score_pool3c": "upscore_pool4"}
 
 
 def _size(path, size):
@@ -135,6 +140,8 @@ def test_size_sweep_is_unchanged(net):
         expected = dict(zip(golden["blobs"], sizes, strict=True))
         size = expected.pop("data")
         cropped = {name for name in expected if isinstance(_last(net, name), Crop)}
+        for name in cropped:
+            assert expected[name] == (expected[REFERENCES[name]] if name in REFERENCES else size)
         actual = {name: _size(NETS[net][name], size) for name in expected.keys() - cropped}
         assert actual == {name: expected[name] for name in actual}
 
@@ -148,10 +155,9 @@ def test_every_crop_fits_at_every_size():
     first, last = golden["sizes"]
     for net, crops in golden["trailing_discard_min_max"].items():
         paths, rests = NETS[net], {crop: [] for crop in crops}
-        references = {"score_pool4c": "upscore2", "score_pool3c": "upscore_pool4"}
         for size in range(first, last + 1, 3):  # coprime to the stride: every remainder occurs
             for crop in crops:
-                wanted = _size(paths[references[crop]], size) if crop in references else size
+                wanted = _size(paths[REFERENCES[crop]], size) if crop in REFERENCES else size
                 rests[crop].append(_size(paths[crop], size) - wanted)
         assert {crop: [min(rest), max(rest)] for crop, rest in rests.items()} == crops
 

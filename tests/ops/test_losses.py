@@ -50,14 +50,16 @@ def test_softmax_cross_entropy_is_unchanged():
     loss_sum, count = _loss(logits, labels)
     assert count == golden["valid"]
     np.testing.assert_allclose(loss_sum, golden["sum_loss"], rtol=1e-6)
+    np.testing.assert_allclose(loss_sum / len(labels), golden["normalize_false_batch1"], rtol=1e-6)
     np.testing.assert_allclose(loss_sum / count, golden["normalize_true"], rtol=1e-6)
 
 
 def test_loss_of_an_untrained_voc_image_is_unchanged():
     golden = oracles.load_golden("loss")
-    loss_sum, _ = _loss(jnp.zeros((1, 500, 500, 21)), jnp.zeros((1, 500, 500), jnp.int32))
+    loss_sum, count = _loss(jnp.zeros((1, 500, 500, 21)), jnp.zeros((1, 500, 500), jnp.int32))
     # A quarter of a million equal terms, in float32.
     np.testing.assert_allclose(loss_sum, golden["zero_score_21cls_500x500_no_ignore"], rtol=1e-5)
+    np.testing.assert_allclose(loss_sum / count, golden["ln21"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.ops.metrics import CONVENTIONS, confusion_counts, scores
+from fcn_jax.ops.metrics import CONVENTIONS, confusion_counts, near_boundary, scores
 from tests import oracles
 
 VOID = 255
@@ -126,3 +126,18 @@ def test_scores_hold_for_counts_beyond_32_bits():
 def test_scores_rejects_an_unknown_convention():
     with pytest.raises(ValueError, match="unknown convention 'voc'; known: caffe, present, matlab"):
         scores(np.eye(2, dtype=np.int64), convention="voc")
+
+
+@pytest.mark.parametrize("distance_px", [1, 2, 5])
+def test_near_boundary_matches_a_search_around_every_pixel(rng, distance_px):
+    labels = np.repeat(np.repeat(rng.integers(0, 3, (2, 4)), 7, 0), 6, 1).astype(np.uint8)
+    labels[rng.random(labels.shape) < 0.3] = 255
+    expected = oracles.near_boundary(labels, ignore_label=255, distance_px=distance_px)
+    actual = near_boundary(jnp.asarray(labels), ignore_label=255, distance_px=distance_px)
+    assert 0 < expected.sum() < (labels != 255).sum()
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_void_and_the_edge_of_the_image_are_no_boundary():
+    labels = jnp.full((1, 9, 9), 4, jnp.uint8).at[0, 6:].set(255)
+    assert not near_boundary(labels, ignore_label=255, distance_px=3).any()

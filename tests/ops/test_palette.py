@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn_jax.data.labels import VOC
 from fcn_jax.ops.palette import VOID_COLOR, full_palette, label_to_rgb, save_label_png, voc_palette
 from tests import oracles
 
@@ -12,6 +13,12 @@ COLORS = np.array([(10, 20, 30), (40, 50, 60), (70, 80, 90)], np.uint8)
 
 def test_voc_palette_is_unchanged():
     np.testing.assert_array_equal(voc_palette(), oracles.load_golden("voc_palette")["colors"])
+
+
+def test_voc_classes_are_unchanged():
+    golden = oracles.load_golden("voc_palette")
+    assert (list(VOC.names), VOC.ignore_label) == (golden["classes"], golden["ignore"])
+    np.testing.assert_array_equal(VOC.colors, golden["colors"][: VOC.num_classes])
 
 
 @pytest.mark.parametrize("num_colors", [1, 21, 256])

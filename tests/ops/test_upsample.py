@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from fcn_jax.ops.geometry import Upscore, output_size
-from fcn_jax.ops.upsample import align_corners, bilinear_kernel, bilinear_upscore, upscore_matrix
+from fcn_jax.ops.upsample import (
+    align_corners,
+    bilinear_kernel,
+    bilinear_upscore,
+    conv_transpose,
+    upscore_matrix,
+)
 from tests import oracles
 
 SIZES = [(1, 1), (2, 3), (5, 4), (7, 9)]
@@ -18,9 +24,9 @@ def _maps(rng, height, width):
 
 @pytest.mark.parametrize("size", ["4", "16", "32", "63", "64"])
 def test_bilinear_kernel_is_unchanged(size):
-    np.testing.assert_array_equal(
-        bilinear_kernel(int(size)), oracles.load_golden("bilinear_kernels")[size]
-    )
+    taps = bilinear_kernel(int(size))
+    np.testing.assert_array_equal(taps, oracles.load_golden("bilinear_kernels")[size])
+    assert taps.sum() == (int(size) + 1) // 2  # the factor: all are binary fractions
 
 
 @pytest.mark.parametrize("size", range(1, 20))
@@ -93,6 +99,20 @@ def test_align_corners_is_unchanged():
         assert output_size(align_corners(8), int(size)) == zoomed
 
 
+def test_shrinking_a_label_map_by_align_corners_takes_every_eighth_pixel(rng):
+    """So training on the labels under the units is the release's, which shrinks them by 8."""
+    golden = oracles.load_golden("interp")
+    for size, small in golden["shrink8_sizes"].items():
+        assert len(range(0, int(size), 8)) == small
+        assert output_size(align_corners(8), small) == int(size)
+    for size, (first, small) in golden["label_shrink8"].items():
+        label = rng.integers(0, 21, int(size))
+        line = label[None, None, first:, None]
+        shrunk = oracles.align_corners_resize(line, 1, small).ravel()
+        np.testing.assert_array_equal(shrunk, label[first::8])
+        assert first + 8 * (small - 1) < int(size) <= first + 8 * small
+
+
 @pytest.mark.parametrize("factor", [2, 8])
 def test_align_corners_keeps_the_old_pixels(rng, factor):
     maps = _maps(rng, 4, 6)
@@ -107,3 +127,51 @@ def test_upscore_matrix_of_twice_the_factor_shares_every_unit_out_completely():
 def test_bilinear_upscore_keeps_the_dtype():
     maps = jnp.ones((1, 2, 2, 1), jnp.bfloat16)
     assert bilinear_upscore(maps, Upscore(4, 2)).dtype == jnp.bfloat16
+
+
+# --- learned ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+def test_conv_transpose_matches_loop_over_units(rng, kernel, stride):
+    maps = _maps(rng, 3, 4)
+    taps = rng.normal(size=(kernel, kernel, 3, 2))
+    layers = [Upscore(kernel, stride, pad) for pad in range(kernel) if 2 * pad < kernel + stride]
+
+    @jax.jit
+    def run(maps, taps):
+        return [conv_transpose(maps, taps, layer) for layer in layers]
+
+    outputs = run(jnp.asarray(maps), jnp.asarray(taps, jnp.float32))
+    for layer, actual in zip(layers, outputs, strict=True):
+        assert actual.shape[1:3] == (output_size(layer, 3), output_size(layer, 4))
+        expected = oracles.conv_transpose(maps, taps, stride=stride, pad=layer.pad)
+        np.testing.assert_allclose(actual, expected, atol=2e-5)  # up to 36 float32 products
+
+
+@pytest.mark.parametrize("name", ["deconv_bilinear_k4_s2", "deconv_asymmetric_k4_s2"])
+def test_conv_transpose_is_unchanged(name):
+    golden = oracles.load_golden("convolution")[name]
+    maps = jnp.asarray(golden["x"], jnp.float32)[None, :, :, None]
+    taps = jnp.asarray(golden["kernel"], jnp.float32)[:, :, None, None]
+    actual = conv_transpose(maps, taps, Upscore(len(taps), golden["stride"]))
+    # Integers and small binary fractions; the asymmetric kernel would show a flip.
+    np.testing.assert_array_equal(actual[0, :, :, 0], golden["y"])
+
+
+@pytest.mark.parametrize(
+    "layer", [Upscore(4, 2), Upscore(63, 32), Upscore(64, 32), Upscore(16, 8, 4), align_corners(8)]
+)
+def test_bilinear_upscore_is_conv_transpose_with_the_diagonal_bilinear_kernel(rng, layer):
+    maps = jnp.asarray(_maps(rng, 4, 5))
+    taps = oracles.bilinear_kernel(layer.kernel)[:, :, None, None] * np.eye(3)
+    fixed, learned = jax.jit(
+        lambda maps, taps: (bilinear_upscore(maps, layer), conv_transpose(maps, taps, layer))
+    )(maps, jnp.asarray(taps, jnp.float32))
+    np.testing.assert_allclose(fixed, learned, atol=1e-6)  # four products that are not zero
+
+
+def test_conv_transpose_keeps_the_dtype():
+    maps, taps = jnp.ones((1, 2, 2, 1), jnp.bfloat16), jnp.ones((4, 4, 1, 2), jnp.bfloat16)
+    assert conv_transpose(maps, taps, Upscore(4, 2)).dtype == jnp.bfloat16

@@ -1,0 +1,125 @@
+"""ResNet-18, 34, 50 and 101, convolutional up to layer4.
+
+Source: He et al. 2016, Table 1; names, padding and preprocessing of torchvision's resnet.py, whose
+bottlenecks have their stride on the 3x3 convolution ("v1.5").
+"""
+
+import flax.linen as nn
+from jaxtyping import Array, Num
+
+from fcn_jax.models.layers import (
+    TORCHVISION,
+    BatchNorm,
+    Blob,
+    Conv,
+    Fuse,
+    MaxPool,
+    Preprocess,
+    hole_algorithm,
+    same,
+)
+from fcn_jax.ops.geometry import Window
+
+# Blocks in layer1 to layer4, by depth.
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BOTTLENECK_DEPTHS = (50, 101)
+# Of conv1, its pool, and layer1 to layer4.
+STRIDES = (2, 2, 1, 2, 2, 2)
+
+
+class Block(nn.Module):
+    """Adds what two 3x3 convolutions make of a blob to the blob; in a bottleneck, 1x1, 3x3, 1x1.
+
+    Where the blob has other channels than the sum, it is projected by the convolution `downsample`.
+
+    Attributes:
+        channels: of the 3x3 convolutions; the sum of a bottleneck has four times as many.
+        window: of the 3x3 convolution that has the stride.
+        rate: of the other one.
+    """
+
+    channels: int
+    bottleneck: bool
+    window: Window
+    rate: int
+    norm: BatchNorm | None
+
+    @nn.compact
+    def __call__(self, blob: Blob, *, train: bool) -> Blob:
+        if self.bottleneck:
+            channels = 4 * self.channels
+            convs = [
+                (self.channels, Window(1)),
+                (self.channels, self.window),
+                (channels, Window(1)),
+            ]
+        else:
+            channels = self.channels
+            convs = [(channels, self.window), (channels, same(3, rate=self.rate))]
+        branch = blob
+        for number, (features, window) in enumerate(convs, start=1):
+            layer = Conv(
+                features,
+                window,
+                norm=self.norm,
+                activation=nn.relu if number < len(convs) else None,
+                name=f"conv{number}",
+            )
+            branch = layer(branch, train=train)
+        if blob.maps.shape[-1] != channels:
+            window = Window(1, self.window.stride, ceil=self.window.ceil)
+            layer = Conv(channels, window, norm=self.norm, activation=None, name="downsample")
+            blob = layer(blob, train=train)
+        fused = Fuse(name="fuse")(branch, blob)
+        return fused.replace(maps=nn.relu(fused.maps))
+
+
+class ResNet(nn.Module):
+    """Maps images to `features["layer1"]` ... `features["layer4"]`, and the image as `["data"]`.
+
+    Unit i of every map is centred on pixel i * stride.
+
+    Attributes:
+        depth: 18, 34, 50 or 101.
+        width: multiplies the channels of every layer; 1.0 is the real network.
+        output_stride: of layer4; see `hole_algorithm`.
+        ceil: whether strided layers round up, so that the last unit lies on or beyond the last
+            pixel. torchvision's round down; where the size is 32 k + 1 it is the same.
+        dtype: of the computation; parameters stay float32.
+    """
+
+    depth: int = 18
+    width: float = 1.0
+    norm: BatchNorm | None = BatchNorm()
+    output_stride: int = 32
+    ceil: bool = False
+    preprocess: Preprocess = TORCHVISION
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
+        holes = hole_algorithm(STRIDES, self.output_stride)
+        conv1, maxpool = (
+            same(kernel, stride=hole.stride, rate=hole.rate, ceil=self.ceil)
+            for kernel, hole in zip((7, 3), holes[:2], strict=True)
+        )
+        blob = Blob(self.preprocess(images, self.dtype))
+        features = {"data": blob}
+        layer = Conv(round(64 * self.width), conv1, norm=self.norm, name="conv1")
+        blob = MaxPool(maxpool, name="maxpool")(layer(blob, train=train))
+        for stage, (blocks, hole) in enumerate(
+            zip(BLOCKS[self.depth], holes[2:], strict=True), start=1
+        ):
+            window = same(3, stride=hole.stride, rate=hole.rate, ceil=self.ceil)
+            for index in range(blocks):
+                block = Block(
+                    channels=round(64 * 2 ** (stage - 1) * self.width),
+                    bottleneck=self.depth in BOTTLENECK_DEPTHS,
+                    window=same(3, rate=hole.rate_after) if index else window,
+                    rate=hole.rate_after,
+                    norm=self.norm,
+                    name=f"layer{stage}_{index}",
+                )
+                blob = block(blob, train=train)
+            features[f"layer{stage}"] = blob
+        return features
