@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 	$(BIN)/python launch.py compare $(DEMO:%=$(RUNS)/shapes_%) --output=$(RUNS)/report
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -33,6 +33,7 @@ def make_config(
                 "dtype": "float32",
                 **model,
             },
+            "init": {"workdir": "", "weights": "", "leave": ()},
             "optim": {
                 "name": "adamw",
                 "learning_rate": learning_rate,
@@ -44,12 +45,13 @@ def make_config(
                 "lr_multipliers": ((".*", 1.0),),
                 "decay_multipliers": ((".*/kernel", 1.0), (".*", 0.0)),
             },
-            "train": {"normalize": True, **train},
+            "train": {"split": "train", "iter_size": 1, "normalize": True, **train},
             "eval": {
                 "split": "val",
                 "device_batch_size": 4,
                 "size_multiple": size_multiple,
                 "convention": "caffe",
+                "boundary_px": 5,
                 "num_samples": 4,
             },
         }

@@ -1,8 +1,10 @@
 """The architecture as tests: who may import whom, what stays out, what every experiment says."""
 
 import ast
+import functools
 import importlib.util
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -113,7 +115,7 @@ def test_everything_public_has_a_docstring(path):
 
 # --- experiments ------------------------------------------------------------------------------
 
-SECTIONS = ["augment", "data", "eval", "model", "optim", "seed", "train"]
+SECTIONS = ["augment", "data", "eval", "init", "model", "optim", "seed", "train"]
 
 
 def _load(path, monkeypatch):
@@ -154,28 +156,42 @@ def test_every_experiment_says_source_run_expects_differs(path):
 def test_every_section_is_the_keywords_of_its_function(path, monkeypatch):
     from fcn_jax.data.datasets import DATASETS, get_dataset
     from fcn_jax.data.loader import train_batches
-    from fcn_jax.models.zoo import get_model
     from fcn_jax.ops.metrics import CONVENTIONS
     from fcn_jax.train.evaluator import Evaluator
+    from fcn_jax.train.init import init_from
     from fcn_jax.train.loop import _train
     from fcn_jax.train.optimizer import make_optimizer
 
     config = _load(path, monkeypatch).get_config().to_dict()
-    assert set(config) >= set(SECTIONS) and isinstance(config["seed"], int)
+    assert set(config) == set(SECTIONS) and isinstance(config["seed"], int)
     _bind(get_dataset, config["data"])
     assert config["data"]["name"] in DATASETS
     _bind(
         train_batches, config["augment"],
         batch_size=config["train"]["batch_size"], seed=0, start_step=0, ignore_label=255,
     )  # fmt: skip
-    _bind(_train, config["train"], start_step=0)
+    _bind(init_from, config["init"])
+    _bind(_train, config["train"], start_step=0, label_grid=None)
     _bind(Evaluator, config["eval"])
     assert config["eval"]["convention"] in CONVENTIONS
 
-    model = get_model(**config["model"], num_classes=3)
-    images = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
-    shapes = jax.eval_shape(
-        lambda images: model.init(jax.random.key(0), images, train=False), images
-    )
     # Every rule matches a parameter and every parameter a rule.
-    make_optimizer(shapes["params"], num_steps=config["train"]["num_steps"], **config["optim"])
+    params = _params_of(json.dumps(config["model"]))
+    make_optimizer(params, num_steps=config["train"]["num_steps"], **config["optim"])
+
+
+@functools.cache
+def _params_of(section):
+    """The shapes of a network's parameters; many experiments share a network."""
+    from fcn_jax.models.zoo import get_model
+
+    model = get_model(**_tuples(json.loads(section)), num_classes=3)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
+    run = functools.partial(model.init, train=False)
+    return jax.eval_shape(run, jax.random.key(0), images)["params"]
+
+
+def _tuples(section):
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in section.items()
+    }

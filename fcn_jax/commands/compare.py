@@ -1,6 +1,7 @@
 """Compares runs: a report of what their folders hold, the first run against the others."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,6 +75,7 @@ def find_differences(runs: Sequence[Run]) -> str:
         "data set": [run.evaluation["dataset"] for run in runs],
         "images": [run.evaluation["num_images"] for run in runs],
         "convention": [run.evaluation["convention"] for run in runs],
+        "boundary_px": [run.evaluation.get("boundary_px") for run in runs],
         "evaluated step": [run.step for run in runs],
         "train.num_steps": [run.config["train"]["num_steps"] for run in runs],
         "train.batch_size": [run.config["train"]["batch_size"] for run in runs],
@@ -117,6 +119,8 @@ def _print_table(runs: Sequence[Run]) -> None:
     columns = {
         label: [decimals(100 * r.scores[key], 2) for r in runs] for key, label in SCORES.items()
     }
+    if not all(math.isnan(run.boundary_iou) for run in runs):
+        columns["boundary"] = [decimals(100 * run.boundary_iou, 2) for run in runs]
     columns |= {
         "stride": [str(run.info.get("finest_stride", "-")) for run in runs],
         "params": [f"{run.info['num_params'] / 1e6:.2f}M" for run in runs],

@@ -20,7 +20,17 @@ from pathlib import Path
 from fcn_jax.commands import recipes
 
 # The table of commands, in the order of the help. `NAME` is the module `fcn_jax.commands.NAME`.
-COMMANDS = ("list", "summary", "train", "evaluate", "compare")
+COMMANDS = (
+    "list",
+    "summary",
+    "check_data",
+    "prepare",
+    "train",
+    "evaluate",
+    "compare",
+    "import_weights",
+    "export_weights",
+)
 
 DEFAULT_COMMAND = "train"
 

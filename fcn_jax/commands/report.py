@@ -62,6 +62,12 @@ def _setting(runs: Sequence[Run], *, step: str) -> str:
         f"Scores in per cent, computed from the confusion counts of the whole split; convention "
         f"for absent classes: {conventions}."
     )
+    distances = {run.evaluation["boundary_px"] for run in runs if "boundary_px" in run.evaluation}
+    if distances:
+        text += (
+            f" Boundary IoU is the mean IoU of the pixels that have another class within "
+            f"{' / '.join(map(str, sorted(distances)))} pixels."
+        )
     if step == "best":
         text += (
             " Each run is shown at its step of highest mean IoU, chosen on these same images: "
@@ -83,7 +89,7 @@ def _percent(value: float, base: float | None = None) -> str:
 
 def _score_table(runs: Sequence[Run]) -> str:
     header = ["run", "model", "finest stride", "output stride", "params", "step"]
-    header += [*SCORES.values(), "train minutes", "images/s"]
+    header += [*SCORES.values(), "boundary IoU", "train minutes", "images/s"]
     rows = []
     for run in runs:
         base = None if run is runs[0] else runs[0].scores["mean_iou"]
@@ -96,6 +102,7 @@ def _score_table(runs: Sequence[Run]) -> str:
                 f"{run.info['num_params']:,}",
                 f"{run.step:,}",
                 *(_percent(run.scores[k], base if k == "mean_iou" else None) for k in SCORES),
+                _percent(run.boundary_iou),
                 decimals(run.train_minutes, 1),
                 decimals(run.images_per_s, 1),
             ]
@@ -143,6 +150,7 @@ def _csv_row(run: Run) -> dict[str, object]:
         "train_minutes": round(run.train_minutes, 3),
         "images_per_s": round(run.images_per_s, 3),
         **{key: run.scores[key] for key in SCORES},
+        "boundary_iou": run.boundary_iou,
         **{f"iou_{name}": iou for name, iou in class_iou},
     }
     return {key: "" if _undefined(value) else value for key, value in row.items()}

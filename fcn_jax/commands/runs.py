@@ -36,6 +36,8 @@ class Run:
         evaluations: step -> eval/<split>-<step>.json, in order of steps.
         step: of the evaluation that is reported.
         scores: computed from its counts.
+        boundary_iou: mean IoU near boundaries, computed from their counts; NaN where an evaluation
+            has none.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Run:
     evaluations: dict[int, dict]
     step: int
     scores: dict
+    boundary_iou: float
 
     @property
     def evaluation(self) -> dict:
@@ -115,6 +118,7 @@ def read_run(folder: Path, *, name: str, split: str, step: str) -> Run:
             f"Make one: python launch.py evaluate --workdir={shlex.quote(str(folder))} "
             f"--split={split} --step={step}"
         )
+    file = folder / "eval" / f"{split}-{chosen}.json"
     return Run(
         name=name,
         folder=folder,
@@ -123,7 +127,8 @@ def read_run(folder: Path, *, name: str, split: str, step: str) -> Run:
         train_log=_read_train_log(folder / "metrics.jsonl"),
         evaluations=evaluations,
         step=chosen,
-        scores=_check_scores(evaluations[chosen], folder / "eval" / f"{split}-{chosen}.json"),
+        scores=_check_scores(evaluations[chosen], file),
+        boundary_iou=_boundary_iou(evaluations[chosen], file),
     )
 
 
@@ -169,19 +174,35 @@ def _choose_step(evaluations: dict[int, dict], step: str) -> int | None:
 
 
 def _check_scores(evaluation: dict, path: Path) -> dict:
+    scores = _scores(evaluation, "counts", path)
+    for key, label in SCORES.items():
+        _check_score(scores[key], evaluation[key], label, path)
+    return scores
+
+
+def _boundary_iou(evaluation: dict, path: Path) -> float:
+    if "boundary_counts" not in evaluation:
+        return float("nan")  # made before there was this score
+    iou = _scores(evaluation, "boundary_counts", path)["mean_iou"]
+    _check_score(iou, evaluation["boundary_iou"], "boundary IoU", path)
+    return iou
+
+
+def _scores(evaluation: dict, key: str, path: Path) -> dict:
     # Here and not above: metrics imports jax, which --help and the errors before need not await.
     from fcn_jax.ops import metrics
 
-    counts = np.array(evaluation["counts"], np.int64)
+    counts = np.array(evaluation[key], np.int64)
     num_classes = len(evaluation["class_names"])
     if counts.shape != (num_classes, num_classes):
-        raise ValueError(f"{path} has counts of shape {counts.shape} for {num_classes} classes")
-    scores = metrics.scores(counts, convention=evaluation["convention"])
-    for key, label in SCORES.items():
-        stored = float("nan") if evaluation[key] is None else evaluation[key]
-        if not np.isclose(scores[key], stored, rtol=0, atol=_TOLERANCE, equal_nan=True):
-            raise ValueError(
-                f"{path}: its counts give {label} {scores[key]:.6f}, but it says {stored:.6f}\n"
-                "The file was changed, or a score was not computed from the counts: evaluate again."
-            )
-    return scores
+        raise ValueError(f"{path} has {key} of shape {counts.shape} for {num_classes} classes")
+    return metrics.scores(counts, convention=evaluation["convention"])
+
+
+def _check_score(computed: float, stored: float | None, label: str, path: Path) -> None:
+    stored = float("nan") if stored is None else stored
+    if not np.isclose(computed, stored, rtol=0, atol=_TOLERANCE, equal_nan=True):
+        raise ValueError(
+            f"{path}: its counts give {label} {computed:.6f}, but it says {stored:.6f}\n"
+            "The file was changed, or a score was not computed from the counts: evaluate again."
+        )

@@ -50,6 +50,12 @@ class Checkpoints:
         """The newest checkpoint's step; None if there is none."""
         return self._manager.latest_step()
 
+    def read_variables(self, step: int) -> dict[str, Any]:
+        """Reads the params and batch_stats of any network, as host arrays."""
+        item = ocp.args.Composite(state=ocp.args.StandardRestore())
+        state = self._manager.restore(step, args=item)["state"]
+        return {name: state[name] or {} for name in ("params", "batch_stats")}
+
     def find_step(self, which: str) -> int:
         """Returns the step of `last`, `best`, or a number as text.
 
@@ -104,3 +110,8 @@ class Checkpoints:
 
 def _rank(metrics: dict[str, float]) -> float:
     return metrics[_METRIC]
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run can go on from there."""
+    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))

@@ -18,12 +18,14 @@ class Evaluation:
 
     Attributes:
         counts: rows true, columns predicted.
+        boundary_counts: the same, of the pixels near to another class.
         loss: mean cross entropy of a labelled pixel, in nats.
         eval_s: seconds, reading and compilation included.
         num_shapes: padded image shapes met, each of which is compiled once.
     """
 
     counts: Int[np.ndarray, "k k"]
+    boundary_counts: Int[np.ndarray, "k k"]
     loss: float
     num_images: int
     num_shapes: int
@@ -57,10 +59,12 @@ def evaluate(
         on_prediction: given every image with its prediction.
     """
     start = time.perf_counter()
-    counts, losses, num_pixels, num_images, shapes = 0, [], 0, 0, set()
+    counts, boundary_counts = 0, 0
+    losses, num_pixels, num_images, shapes = [], 0, 0, set()
     for batch in batches:
         outputs = eval_step(variables, parallel.shard(batch, num_devices))
         counts = counts + np.asarray(outputs["counts"], np.int64).sum(0)
+        boundary_counts = boundary_counts + np.asarray(outputs["boundary_counts"], np.int64).sum(0)
         losses.extend(np.asarray(outputs["loss_sum"]).ravel().tolist())
         num_pixels += int(np.asarray(outputs["num_pixels"], np.int64).sum())
         real = sum(bool(image_id) for image_id in batch["ids"])
@@ -74,6 +78,7 @@ def evaluate(
         raise ValueError("there is no image to evaluate")
     return Evaluation(
         counts=counts,
+        boundary_counts=boundary_counts,
         # fsum is exact, so that not even the loss depends on the order of the images.
         loss=math.fsum(losses) / num_pixels if num_pixels else math.nan,
         num_images=num_images,

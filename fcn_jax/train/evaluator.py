@@ -25,6 +25,7 @@ class Evaluator:
         size_multiple: images are padded to multiples of this, so that few shapes are compiled;
             1 pads nothing.
         convention: of `ops.metrics.CONVENTIONS`.
+        boundary_px: a second score is of the pixels that have another class so near.
         num_samples: so many predictions, spread over the split, are kept as pictures.
     """
 
@@ -38,6 +39,7 @@ class Evaluator:
         device_batch_size: int,
         size_multiple: int,
         convention: str,
+        boundary_px: int,
         num_samples: int,
     ):
         if convention not in metrics.CONVENTIONS:
@@ -46,6 +48,9 @@ class Evaluator:
             )
         if device_batch_size < 1:
             raise ValueError(f"eval.device_batch_size={device_batch_size} must be positive")
+        if boundary_px < 1:
+            raise ValueError(f"eval.boundary_px={boundary_px} must be positive")
+        self._boundary_px = boundary_px
         self._dataset, self._devices, self._split = dataset, devices, split
         self._source = dataset.source(split)
         self._batch_size = device_batch_size * len(devices)
@@ -57,6 +62,7 @@ class Evaluator:
             model,
             num_classes=dataset.labels.num_classes,
             ignore_label=dataset.labels.ignore_label,
+            boundary_px=boundary_px,
             devices=devices,
         )
 
@@ -94,6 +100,7 @@ class Evaluator:
             on_batch=on_batch,
             on_prediction=keep,
         )
+        near = metrics.scores(result.boundary_counts, convention=self._convention)
         report = {
             "dataset": self._dataset.name,
             "split": self._split,
@@ -103,6 +110,9 @@ class Evaluator:
             "class_names": list(labels.names),
             "counts": result.counts,
             **metrics.scores(result.counts, convention=self._convention),
+            "boundary_px": self._boundary_px,
+            "boundary_counts": result.boundary_counts,
+            "boundary_iou": near["mean_iou"],
             "loss": result.loss,
             "num_shapes": result.num_shapes,
             "eval_s": round(result.eval_s, 2),

@@ -7,18 +7,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 from fcn_jax.data.loader import train_batches
 from fcn_jax.models.table import finest_stride, layer_table, output_stride
 from fcn_jax.train import parallel
-from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
+from fcn_jax.train.init import init_from
 from fcn_jax.train.interrupt import Interruption
 from fcn_jax.train.progress import StepProgress
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.setup import Setup, make_setup
 from fcn_jax.train.state import TrainState
-from fcn_jax.train.steps import make_train_step
+from fcn_jax.train.steps import LabelGrid, make_train_step
 
 
 def train(
@@ -45,13 +47,16 @@ def train(
         "ignore_label": setup.dataset.labels.ignore_label,
         **config["augment"],
     }
-    source = setup.dataset.source("train")
+    source = setup.dataset.source(config["train"]["split"])
     train_batches(source, **batch_options).close()  # its checks come before the folder is touched
     run = RunFolder(workdir)
+    state = setup.state
+    if not has_checkpoint(run.path / "checkpoints"):
+        state = init_from(state, setup.model.backbone.preprocess, **config["init"])
     run.open(config)
     checkpoints = Checkpoints(run.path / "checkpoints")
     try:
-        start_step, state = checkpoints.latest_step or 0, setup.state
+        start_step = checkpoints.latest_step or 0
         if start_step >= config["train"]["num_steps"]:
             return None
         if start_step:
@@ -72,7 +77,14 @@ def train(
         batches = train_batches(source, start_step=start_step, **batch_options)
         with contextlib.closing(batches):
             return _train(
-                setup, run, checkpoints, state, batches, start_step=start_step, **config["train"]
+                setup,
+                run,
+                checkpoints,
+                state,
+                batches,
+                start_step=start_step,
+                label_grid=find_label_grid(setup.model, crop_size=config["augment"]["crop_size"]),
+                **config["train"],
             )
     finally:
         checkpoints.close()
@@ -86,8 +98,11 @@ def _train(
     batches: Iterator[dict],
     *,
     start_step: int,
+    label_grid: LabelGrid,
+    split: str,
     num_steps: int,
     batch_size: int,
+    iter_size: int,
     normalize: bool,
     log_every: int,
     eval_every: int,
@@ -101,6 +116,8 @@ def _train(
         ignore_label=setup.dataset.labels.ignore_label,
         devices=setup.devices,
         normalize=normalize,
+        iter_size=iter_size,
+        label_grid=label_grid,
     )
 
     def due(every: int) -> bool:
@@ -125,7 +142,7 @@ def _train(
                 entry["images_per_s"] = round(len(window) * batch_size / lap, 2)
                 entry["learning_rate"] = float(setup.schedule(step - 1))
                 _check_finite(entry, step, run)
-                run.log(kind="train", step=step, **entry)
+                run.log(kind="train", split=split, step=step, **entry)
                 progress.note(loss=f"{entry['loss']:.4f}", images=f"{entry['images_per_s']:.1f}/s")
                 window, train_s = [], train_s + lap
             stopping = interruption.requested and step < num_steps
@@ -150,6 +167,15 @@ def _train(
                 progress.say(f"stopped at step {step}; the same command goes on from there")
                 raise KeyboardInterrupt
     return report
+
+
+def find_label_grid(model: nn.Module, *, crop_size: int) -> LabelGrid:
+    """Finds the pixels under the units that `model` scores in training.
+
+    A unit whose centre lies between two pixels takes the later one, as in the release.
+    """
+    scored = layer_table(model, height=crop_size, width=crop_size, train=True)[-1]
+    return LabelGrid(start=math.ceil(scored.start), stride=int(scored.stride))
 
 
 _LOGGED = ("split", "step", "mean_iou", "pixel_acc", "mean_acc", "fw_iou", "loss")

@@ -24,13 +24,17 @@ def get_devices(count: int | None = None) -> list[jax.Device]:
     return devices[:count]
 
 
-def check_batch_size(batch_size: int, num_devices: int) -> None:
+def check_batch_size(batch_size: int, num_devices: int, *, iter_size: int = 1) -> None:
     """Raises ValueError unless `batch_size` images can be dealt out evenly to all devices."""
-    if batch_size < 1 or batch_size % num_devices:
-        nearest = num_devices * max(1, batch_size // num_devices)
+    if iter_size < 1:
+        raise ValueError(f"train.iter_size={iter_size} must be positive")
+    parts = num_devices * iter_size
+    if batch_size < 1 or batch_size % parts:
         raise ValueError(
             f"train.batch_size={batch_size} must be a positive multiple of the {num_devices} "
-            f"device{'s' if num_devices > 1 else ''}; try {nearest}"
+            f"device{'s' if num_devices > 1 else ''}"
+            f"{f' times iter_size={iter_size}' if iter_size > 1 else ''}; "
+            f"try {parts * max(1, batch_size // parts)}"
         )
 
 

@@ -39,7 +39,9 @@ def make_setup(config: Mapping[str, Any]) -> Setup:
     """Makes what the sections data, model, optim and eval, and the seed, describe."""
     devices = parallel.get_devices()
     # Before anything slow: this is the mistake that a change of machine makes.
-    parallel.check_batch_size(config["train"]["batch_size"], len(devices))
+    parallel.check_batch_size(
+        config["train"]["batch_size"], len(devices), iter_size=config["train"]["iter_size"]
+    )
     dataset = get_dataset(**config["data"])
     num_classes = dataset.labels.num_classes
     model = get_model(**config["model"], num_classes=num_classes, axis_name=parallel.AXIS)

@@ -1,18 +1,45 @@
 """One update, and one evaluation, of a batch that is spread over the devices."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jaxtyping import Array, Integer
 
 from fcn_jax.ops.losses import softmax_cross_entropy
-from fcn_jax.ops.metrics import confusion_counts
+from fcn_jax.ops.metrics import confusion_counts, near_boundary
 from fcn_jax.train import parallel
 from fcn_jax.train.state import TrainState
+
+
+class LabelGrid(NamedTuple):
+    """The pixels whose scores a network gives in training, along both axes: all, or every few.
+
+    The DeepLab release compares its score map with the labels under the centres of its units.
+    """
+
+    start: int = 0
+    stride: int = 1
+
+    def sample(
+        self, labels: Integer[Array, "b h w"], size: tuple[int, int], *, ignore_label: int
+    ) -> Integer[Array, "b {size[0]} {size[1]}"]:
+        """Takes the labels of `size` such pixels; those beyond the image are void."""
+        labels = labels[:, self.start :: self.stride, self.start :: self.stride]
+        beyond = [
+            (0, 0),
+            *((0, max(0, n - m)) for n, m in zip(size, labels.shape[1:], strict=True)),
+        ]
+        labels = jnp.pad(labels, beyond, constant_values=ignore_label)
+        return labels[:, : size[0], : size[1]]
+
+
+EVERY_PIXEL = LabelGrid()
 
 
 def make_train_step(
@@ -23,6 +50,8 @@ def make_train_step(
     ignore_label: int,
     devices: Sequence[jax.Device],
     normalize: bool = True,
+    iter_size: int = 1,
+    label_grid: LabelGrid = EVERY_PIXEL,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
     """Makes the update `(state, batch) -> (state, sums)`, mapped over `devices`.
 
@@ -30,34 +59,59 @@ def make_train_step(
     batch, are `loss_sum` (nats), `num_pixels` (labelled ones) and `grad_norm`.
 
     Args:
-        key: dropout draws from it, by step and device.
+        key: dropout draws from it, by step, device and part.
         normalize: Caffe's word: true divides loss and gradients by the number of labelled pixels
             of the whole batch, false (the FCN release) by the number of images.
+        iter_size: Caffe's word: the batch runs in this many parts, one after the other, each of
+            them divided by its own number; the update takes the mean of their gradients.
+        label_grid: which pixels the network scores in training.
     """
 
-    def update(state: TrainState, batch: dict) -> tuple[TrainState, dict[str, jax.Array]]:
+    def gradients(params, batch_stats, part: dict, key: jax.Array) -> tuple[Any, dict, Any]:
         def loss(params):
             logits, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                batch["images"],
+                {"params": params, "batch_stats": batch_stats},
+                part["images"],
                 train=True,
                 mutable=["batch_stats"],
-                rngs={"dropout": parallel.device_key(key, state.step)},
+                rngs={"dropout": key},
             )
-            loss_sum, num_pixels = softmax_cross_entropy(
-                logits, batch["labels"], ignore_label=ignore_label
-            )
+            labels = label_grid.sample(part["labels"], logits.shape[1:3], ignore_label=ignore_label)
+            loss_sum, num_pixels = softmax_cross_entropy(logits, labels, ignore_label=ignore_label)
             num_pixels = parallel.all_sum(num_pixels)
-            num_images = parallel.all_sum(batch["images"].shape[0])
+            num_images = parallel.all_sum(part["images"].shape[0])
             divisor = jnp.maximum(num_pixels, 1) if normalize else num_images
             return loss_sum / divisor, (loss_sum, num_pixels, updates.get("batch_stats", {}))
 
-        grads, (loss_sum, num_pixels, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
+        grads, (loss_sum, num_pixels, batch_stats) = jax.grad(loss, has_aux=True)(params)
+        return grads, {"loss_sum": loss_sum, "num_pixels": num_pixels}, batch_stats
+
+    def accumulate(state: TrainState, batch: dict, key: jax.Array) -> tuple[Any, dict, Any]:
+        def add(total, part):
+            index, part = part
+            grads, sums, batch_stats = total
+            part_key = jax.random.fold_in(key, index)
+            *more, batch_stats = gradients(state.params, batch_stats, part, part_key)
+            return (*jax.tree.map(jnp.add, (grads, sums), tuple(more)), batch_stats), None
+
+        parts = jax.tree.map(lambda a: a.reshape(iter_size, -1, *a.shape[1:]), batch)
+        sums = {"loss_sum": jnp.zeros(()), "num_pixels": jnp.zeros((), jnp.int32)}
+        none = jax.tree.map(jnp.zeros_like, state.params), sums, state.batch_stats
+        (grads, sums, batch_stats), _ = lax.scan(add, none, (jnp.arange(iter_size), parts))
+        return jax.tree.map(lambda grad: grad / iter_size, grads), sums, batch_stats
+
+    def update(state: TrainState, batch: dict) -> tuple[TrainState, dict[str, jax.Array]]:
+        step_key = parallel.device_key(key, state.step)
+        if iter_size == 1:
+            total = gradients(state.params, state.batch_stats, batch, step_key)
+        else:
+            total = accumulate(state, batch, step_key)
+        grads, sums, batch_stats = total
         grads = parallel.all_sum(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         sums = {
-            "loss_sum": parallel.all_sum(loss_sum),
-            "num_pixels": num_pixels,
+            **sums,
+            "loss_sum": parallel.all_sum(sums["loss_sum"]),
             "grad_norm": optax.tree.norm(grads),
         }
         state = TrainState(
@@ -72,7 +126,12 @@ def make_train_step(
 
 
 def make_eval_step(
-    model: nn.Module, *, num_classes: int, ignore_label: int, devices: Sequence[jax.Device]
+    model: nn.Module,
+    *,
+    num_classes: int,
+    ignore_label: int,
+    boundary_px: int,
+    devices: Sequence[jax.Device],
 ) -> Callable[[Any, dict], dict[str, jax.Array]]:
     """Makes the scoring of a batch, `(variables, batch) -> outputs [d, ...]`.
 
@@ -81,23 +140,29 @@ def make_eval_step(
     equal. So the predictions of an image depend on that image alone. (Compiled as a loop this is as
     fast on a CPU as the whole batch at once.)
 
-    The outputs are `counts [d, k, k]` (summed over the device's images), `loss_sum [d, b]`,
-    `num_pixels [d, b]` and `preds [d, b, h, w]` (uint8).
+    The outputs are `counts [d, k, k]` (summed over the device's images), `boundary_counts`
+    likewise, `loss_sum [d, b]`, `num_pixels [d, b]` and `preds [d, b, h, w]` (uint8).
+
+    Args:
+        boundary_px: the boundary counts are of the pixels that have another class so near.
     """
+    count = partial(confusion_counts, num_classes=num_classes, ignore_label=ignore_label)
 
     def apply_one(variables, image, label):
         logits = model.apply(variables, image[None], train=False)
         preds = jnp.argmax(logits[0], axis=-1)
         loss_sum, num_pixels = softmax_cross_entropy(logits, label[None], ignore_label=ignore_label)
-        counts = confusion_counts(label, preds, num_classes=num_classes, ignore_label=ignore_label)
-        return counts, loss_sum, num_pixels, preds.astype(jnp.uint8)
+        near = near_boundary(label, ignore_label=ignore_label, distance_px=boundary_px)
+        boundary_counts = count(jnp.where(near, label, ignore_label), preds)
+        return count(label, preds), boundary_counts, loss_sum, num_pixels, preds.astype(jnp.uint8)
 
     def apply(variables, batch):
-        counts, loss_sum, num_pixels, preds = lax.map(
+        counts, boundary_counts, loss_sum, num_pixels, preds = lax.map(
             lambda pair: apply_one(variables, *pair), (batch["images"], batch["labels"])
         )
         return {
             "counts": counts.sum(0),
+            "boundary_counts": boundary_counts.sum(0),
             "loss_sum": loss_sum,
             "num_pixels": num_pixels,
             "preds": preds,

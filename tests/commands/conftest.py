@@ -218,6 +218,8 @@ def write_run(
                 Image.fromarray(image).save(samples / f"street{i}.image.png")
                 save_label_png(samples / f"street{i}.label.png", label, colors)
                 save_label_png(samples / f"street{i}.pred-{step}.png", pred, colors)
+        # As if a quarter of all pixels lay near a boundary.
+        boundary_counts = counts // 4
         report = scores(counts)
         class_iou = report.pop("class_iou")
         evaluation = {
@@ -228,6 +230,9 @@ def write_run(
             "convention": "caffe",
             "class_names": [*CLASS_NAMES, "fence"],
             "counts": counts.tolist(),
+            "boundary_px": 5,
+            "boundary_counts": boundary_counts.tolist(),
+            "boundary_iou": scores(boundary_counts)["mean_iou"],
             **report,
             "class_iou": [None if np.isnan(value) else value for value in class_iou],
             "loss": 0.5,

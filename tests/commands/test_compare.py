@@ -39,7 +39,10 @@ def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
     assert float(rows[1]["mean_iou"]) == evaluations[1]["mean_iou"]
     assert float(rows[1]["iou_sky"]) == evaluations[1]["class_iou"][0]
     assert rows[1]["iou_fence"] == ""
-    assert f"{ious[1]:.2f}" in out
+    near = 100 * evaluations[1]["boundary_iou"]
+    assert f"| {near:.2f} |" in report and "another class within 5 pixels" in report
+    assert float(rows[1]["boundary_iou"]) == evaluations[1]["boundary_iou"]
+    assert f"{ious[1]:.2f}" in out and f"{near:.2f}" in out
     assert f"wrote {output / 'README.md'}" in out
 
 
@@ -50,6 +53,25 @@ def test_scores_that_are_not_those_of_the_counts_are_refused(launch, make_run, e
     assert code == 2
     assert "its counts give mean IoU" in err
     assert "but it says 0.990000" in err
+
+
+def test_boundary_scores_that_are_not_those_of_their_counts_are_refused(launch, make_run, edit):
+    folder = make_run("fcn8s")
+    edit(folder / "eval/val-1000.json", boundary_iou=0.99)
+    code, _, err = launch("compare", folder)
+    assert code == 2
+    assert "its counts give boundary IoU" in err
+
+
+def test_older_runs_have_no_such_score(launch, make_run, tmp_path):
+    folder = make_run("fcn8s", num_steps=100)
+    for file in (folder / "eval").glob("*.json"):
+        evaluation = json.loads(file.read_text())
+        keys = [key for key in evaluation if not key.startswith("boundary")]
+        file.write_text(json.dumps({key: evaluation[key] for key in keys}))
+    code, out, _ = launch("compare", folder, f"--output={tmp_path / 'report'}")
+    assert code == 0 and "boundary" not in out
+    assert "another class within" not in (tmp_path / "report/README.md").read_text()
 
 
 def test_missing_pieces_are_told_in_a_line_or_two(launch, make_run, tmp_path):

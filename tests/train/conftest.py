@@ -70,10 +70,13 @@ def make_config() -> dict:
             "fc_channels": 8,
             "dropout": 0.5,
         },
+        "init": {},
         "optim": {"name": "adamw", "learning_rate": 1e-2, "schedule": "poly"},
         "train": {
+            "split": "train",
             "num_steps": 6,
             "batch_size": 4,
+            "iter_size": 1,
             "normalize": True,
             "log_every": 1,
             "eval_every": 3,
@@ -84,6 +87,7 @@ def make_config() -> dict:
             "device_batch_size": 2,
             "size_multiple": 16,
             "convention": "caffe",
+            "boundary_px": 5,
             "num_samples": 2,
         },
     }

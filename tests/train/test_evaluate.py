@@ -8,13 +8,20 @@ from fcn_jax.data.loader import eval_batches
 from fcn_jax.train import parallel
 from fcn_jax.train.evaluate import evaluate
 from fcn_jax.train.steps import make_eval_step
+from tests import oracles
 from tests.oracles import confusion
 from tests.train.conftest import NUM_CLASSES, VOID
 
 
+def make_step(model, devices):
+    return make_eval_step(
+        model, num_classes=NUM_CLASSES, ignore_label=VOID, boundary_px=2, devices=devices
+    )
+
+
 def run_evaluation(model, variables, source, *, batch_size, num_devices=1, on_prediction=None):
     devices = parallel.get_devices(num_devices)
-    eval_step = make_eval_step(model, num_classes=NUM_CLASSES, ignore_label=VOID, devices=devices)
+    eval_step = make_step(model, devices)
     return evaluate(
         eval_step,
         parallel.replicate(variables, devices),
@@ -50,6 +57,7 @@ def one_by_one(network, pictures):
 def test_batch_size_does_not_change_the_counts(network, pictures, one_by_one, batch_size):
     result = run_evaluation(*network, pictures, batch_size=batch_size)
     np.testing.assert_array_equal(result.counts, one_by_one.counts)
+    np.testing.assert_array_equal(result.boundary_counts, one_by_one.boundary_counts)
     assert result.loss == one_by_one.loss
     assert result.num_images == len(pictures)
 
@@ -77,6 +85,18 @@ def test_counts_are_those_of_the_predictions(network, pictures):
         for p in predictions
     )
     np.testing.assert_array_equal(result.counts, counts)
+    near = sum(
+        confusion(
+            np.where(
+                oracles.near_boundary(p.label, ignore_label=VOID, distance_px=2), p.label, VOID
+            ),
+            p.pred,
+            num_classes=NUM_CLASSES,
+            ignore_label=VOID,
+        )
+        for p in predictions
+    )
+    np.testing.assert_array_equal(result.boundary_counts, near)
 
 
 def test_every_labelled_pixel_is_counted_once(pictures, one_by_one):
@@ -97,7 +117,7 @@ def test_unpadded_evaluation_is_the_plain_network(network, pictures):
     )
     devices = parallel.get_devices(1)
     result = evaluate(
-        make_eval_step(model, num_classes=NUM_CLASSES, ignore_label=VOID, devices=devices),
+        make_step(model, devices),
         parallel.replicate(variables, devices),
         eval_batches(Reordered(pictures, [0]), batch_size=1, size_multiple=1, ignore_label=VOID),
         num_devices=1,
@@ -113,7 +133,7 @@ def test_evaluate_rejects_an_empty_split(network):
 def test_one_program_is_compiled_for_each_padded_shape(network, pictures):
     model, variables = network
     devices = parallel.get_devices(1)
-    eval_step = make_eval_step(model, num_classes=NUM_CLASSES, ignore_label=VOID, devices=devices)
+    eval_step = make_step(model, devices)
     variables = parallel.replicate(variables, devices)
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(

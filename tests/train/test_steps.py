@@ -7,7 +7,7 @@ import pytest
 
 from fcn_jax.train import parallel
 from fcn_jax.train.state import init_state, init_variables
-from fcn_jax.train.steps import make_train_step
+from fcn_jax.train.steps import LabelGrid, make_train_step
 from tests.train.conftest import NUM_CLASSES, VOID
 
 
@@ -83,6 +83,61 @@ def test_caffe_sum_is_mean_times_pixels_per_image(make_model, random_variables):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_iter_size_takes_the_mean_of_the_gradients_of_the_parts(make_model, random_variables):
+    model = make_model(norm="none")
+    variables, batch = random_variables(model), make_batch()
+    whole, sums = step_once(model, variables, batch, iter_size=4)
+    alone = [
+        step_once(model, variables, {name: array[i : i + 1] for name, array in batch.items()})
+        for i in range(4)
+    ]
+    assert sums["num_pixels"] == sum(part["num_pixels"] for _, part in alone)
+    np.testing.assert_allclose(sums["loss_sum"], sum(part["loss_sum"] for _, part in alone), 1e-6)
+    # From the same start, the mean of the gradients leads to the mean of where each alone leads.
+    mean = jax.tree.map(lambda *leaves: np.mean(leaves, 0), *(state.params for state, _ in alone))
+    for ours, theirs in zip(jax.tree.leaves(whole.params), jax.tree.leaves(mean), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    # The last image has almost no label: the mean over all pixels is something else.
+    other, _ = step_once(model, variables, batch)
+    differences = jax.tree.map(lambda a, b: np.abs(a - b).max(), whole.params, other.params)
+    assert max(jax.tree.leaves(differences)) > 1e-3
+
+
+def test_parts_do_not_change_with_the_devices(make_model, random_variables):
+    model = make_model(norm="none")
+    variables, batch = random_variables(model), make_batch()
+    # Parts of one image on each of 2 devices: parts of a step are images (0, 2) and (1, 3).
+    order = [0, 2, 1, 3]
+    one, _ = step_once(
+        model, variables, {name: array[order] for name, array in batch.items()}, iter_size=2
+    )
+    two, _ = step_once(model, variables, batch, iter_size=2, num_devices=2)
+    for ours, theirs in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "grid", "pixels"),
+    [
+        (306, LabelGrid(start=1, stride=8), range(1, 306, 8)),  # DeepLab: 39 of them
+        (321, LabelGrid(start=0, stride=8), range(0, 321, 8)),  # LargeFOV: 41
+        (5, LabelGrid(), range(5)),
+    ],
+    ids=str,
+)
+def test_label_grid_takes_the_labels_under_the_units(size, grid, pixels):
+    labels = np.arange(size)[None, :, None] * 1000 + np.arange(size)[None, None]
+    pixels = np.array(pixels)
+    sampled = grid.sample(labels, (len(pixels), len(pixels)), ignore_label=-1)
+    np.testing.assert_array_equal(sampled[0], pixels[:, None] * 1000 + pixels)
+
+
+def test_label_grid_is_void_beyond_the_image():
+    labels = np.zeros((1, 9, 12), np.int32)
+    sampled = LabelGrid(start=0, stride=8).sample(labels, (2, 3), ignore_label=255)
+    np.testing.assert_array_equal(sampled, [[[0, 0, 255], [0, 0, 255]]])
+
+
 def test_dropout_differs_between_steps_and_devices():
     devices = parallel.get_devices(2)
     draw = parallel.parallel_apply(
@@ -97,6 +152,10 @@ def test_check_batch_size_rejects_what_devices_do_not_divide():
         parallel.check_batch_size(6, 4)
     with pytest.raises(ValueError, match="batch_size=0"):
         parallel.check_batch_size(0, 1)
+    with pytest.raises(ValueError, match="batch_size=4 .* 2 devices times iter_size=3; try 6"):
+        parallel.check_batch_size(4, 2, iter_size=3)
+    with pytest.raises(ValueError, match="iter_size=0"):
+        parallel.check_batch_size(4, 2, iter_size=0)
 
 
 def test_get_devices_rejects_more_than_there_are():

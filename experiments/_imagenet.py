@@ -1,0 +1,118 @@
+"""Skips against atrous convolution on backbones of today, from torchvision's ImageNet weights.
+
+All networks of a data set get the same steps, batches, augmentation and optimizer, and are scored
+at their last step. The backbone learns at a tenth of the head's rate, and its batch norm keeps the
+statistics of ImageNet: those of eight crops would be worse.
+"""
+
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+
+class Backbone(NamedTuple):
+    """A file that `import_weights` made, and what a network has to be like to take it."""
+
+    weights: str
+    model: dict[str, Any]
+
+
+# The file is one of those that hold a first expansion.
+MOBILENETV2 = Backbone("weights/mobilenetv2_imagenet.safetensors", {"first_expand": True})
+RESNET18 = Backbone("weights/resnet18_imagenet.safetensors", {})
+
+VOC_ANIMALS = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
+
+
+def voc(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
+    """Makes an experiment on all classes of VOC, with the training images that SBD adds."""
+    return _make_config(
+        backbone,
+        model,
+        data={"name": "voc", "classes": ()},
+        scale_range=(0.5, 1.5),
+        split="train_aug",
+        num_steps=16_000,
+        size_multiple=125,
+    )
+
+
+def voc_animals(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
+    """Makes an experiment on the animals (and people) of VOC2012; other objects are void."""
+    return _make_config(
+        backbone,
+        model,
+        data={"name": "voc", "classes": VOC_ANIMALS},
+        scale_range=(0.5, 1.5),
+        num_steps=740,
+        # Most VOC images are 500x375 or 375x500: these need no padding.
+        size_multiple=125,
+    )
+
+
+def camvid(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
+    """Makes an experiment on CamVid."""
+    return _make_config(
+        backbone,
+        model,
+        data={"name": "camvid", "classes": ()},
+        scale_range=(0.6, 1.6),
+        num_steps=1840,
+        size_multiple=8,  # 360x480 needs no padding
+    )
+
+
+def _make_config(
+    backbone: Backbone,
+    model: dict[str, Any],
+    *,
+    data: dict[str, Any],
+    scale_range: tuple[float, float],
+    num_steps: int,
+    size_multiple: int,
+    split: str = "train",
+) -> ConfigDict:
+    return ConfigDict(
+        {
+            "seed": 0,
+            "data": {"source_dir": "", "data_dir": "", **data},
+            "augment": {"crop_size": 321, "scale_range": scale_range, "flip_prob": 0.5},
+            "model": {
+                "width": 1.0,
+                "norm": "frozen",
+                "dtype": "float32",
+                **backbone.model,
+                **model,
+            },
+            "init": {"workdir": "", "weights": backbone.weights, "leave": ()},
+            "optim": {
+                "name": "adamw",
+                "learning_rate": 1e-3,
+                "schedule": "poly",
+                "power": 0.9,
+                "momentum": 0.9,
+                "beta2": 0.999,
+                "weight_decay": 0.01,
+                "lr_multipliers": ((r"backbone/.*", 0.1), (r".*", 1.0)),
+                "decay_multipliers": ((r".*/kernel", 1.0), (r".*", 0.0)),
+            },
+            "train": {
+                "split": split,
+                "num_steps": num_steps,
+                "batch_size": 8,
+                "iter_size": 1,
+                "normalize": True,
+                "log_every": 20,
+                "eval_every": 0,
+                "checkpoint_every": 200,
+            },
+            "eval": {
+                "split": "val",
+                "device_batch_size": 4,
+                "size_multiple": size_multiple,
+                "convention": "caffe",
+                "boundary_px": 5,
+                "num_samples": 8,
+            },
+        }
+    )

@@ -1,0 +1,126 @@
+"""The published recipes on VOC, FCN's and DeepLab's, and what each family has in common.
+
+Both are Caffe's SGD with the learning rate inside the velocity, biases at twice the learning rate
+and without weight decay. Their weights come from ImageNet: `import_weights` makes the files that
+section `init` names, from what the authors of VGG16 and CaffeNet released.
+
+Source: solver.prototxt and train.prototxt of the voc-* folders in shelhamer/fcn.berkeleyvision.org;
+the released DeepLab v1 configs; Long et al. 2015, Sec. 4; Chen et al. 2015, Sec. 4.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+BIAS_TWICE = ((r".*/bias", 2.0), (r".*/kernel", 1.0))
+BIAS_UNDECAYED = ((r".*/bias", 0.0), (r".*/kernel", 1.0))
+
+# fc8 learns ten times as fast as the network below it.
+FC8_TENFOLD = ((r"fc8/kernel", 10.0), (r"fc8/bias", 20.0), *BIAS_TWICE)
+
+
+def fcn(
+    model: dict[str, Any],
+    *,
+    learning_rate: float,
+    init: dict[str, str],
+    momentum: float = 0.99,
+    num_steps: int = 100_000,
+    batch_size: int = 1,
+    normalize: bool = False,
+    lr_multipliers: tuple = BIAS_TWICE,
+    decay_multipliers: tuple = BIAS_UNDECAYED,
+) -> ConfigDict:
+    """Makes an FCN experiment: whole images, one at a time, on the training images of SBD."""
+    return _make_config(
+        model,
+        init=init,
+        augment={"crop_size": 500, "flip_prob": 0.0},
+        optim={
+            "learning_rate": learning_rate,
+            "schedule": "constant",
+            "momentum": momentum,
+            "lr_multipliers": lr_multipliers,
+            "decay_multipliers": decay_multipliers,
+        },
+        train={
+            "split": "sbd_train",
+            "num_steps": num_steps,
+            "batch_size": batch_size,
+            "iter_size": batch_size,
+            "normalize": normalize,
+            "eval_every": 4000,
+            "checkpoint_every": 4000,
+        },
+        # Most VOC images are 500x375 or 375x500: these need no padding.
+        evaluation={"split": "seg11valid", "size_multiple": 125},
+    )
+
+
+def deeplab(
+    model: dict[str, Any],
+    *,
+    init: dict[str, str],
+    crop_size: int,
+    eval_size: int,
+    batch_size: int,
+    lr_multipliers: tuple = FC8_TENFOLD,
+) -> ConfigDict:
+    """Makes a DeepLab experiment: mirrored crops, the loss on the score map, trained on train_aug.
+
+    Args:
+        eval_size: every image is padded to this size, bottom and right, with the mean.
+    """
+    return _make_config(
+        {"label_shrink": True, **model},
+        init=init,
+        augment={"crop_size": crop_size, "flip_prob": 0.5},
+        optim={
+            "learning_rate": 1e-3,
+            "schedule": "step",
+            "gamma": 0.1,
+            "step_size": 2000,
+            "momentum": 0.9,
+            "lr_multipliers": lr_multipliers,
+            "decay_multipliers": BIAS_UNDECAYED,
+        },
+        train={
+            "split": "train_aug",
+            "num_steps": 6000,
+            "batch_size": batch_size,
+            "iter_size": 1,
+            "normalize": True,
+            "eval_every": 1000,
+            "checkpoint_every": 500,
+        },
+        evaluation={"split": "val", "size_multiple": eval_size},
+    )
+
+
+def _make_config(
+    model: dict[str, Any],
+    *,
+    init: dict[str, str],
+    augment: dict[str, Any],
+    optim: dict[str, Any],
+    train: dict[str, Any],
+    evaluation: dict[str, Any],
+) -> ConfigDict:
+    return ConfigDict(
+        {
+            "seed": 1337,  # the FCN release's; no other of its random choices can be repeated
+            "data": {"name": "voc", "source_dir": "", "data_dir": ""},
+            "augment": {"scale_range": (1.0, 1.0), **augment},
+            "model": {"width": 1.0, "dropout": 0.5, "dtype": "float32", **model},
+            "init": {"workdir": "", "weights": "", "leave": (), **init},
+            "optim": {"name": "sgd", "weight_decay": 5e-4, **optim},
+            "train": {"log_every": 20, **train},
+            "eval": {
+                "device_batch_size": 1,
+                "convention": "caffe",
+                "boundary_px": 5,
+                "num_samples": 8,
+                **evaluation,
+            },
+        }
+    )

@@ -1,0 +1,21 @@
+"""DeepLab with fc6 of 4x4 at rate 8 on VOC, from VGG16's ImageNet weights.
+
+Source:  the released configs of DeepLab v1 (train.prototxt, test.prototxt, solver.prototxt); Chen
+         et al. 2015, Table 1.
+Run:     python launch.py train --config=voc_deeplab_4x4 --workdir=runs/voc_deeplab_4x4 \
+             --config.data.source_dir=VOC
+Expects: 63.41 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
+Differs: no config was released: the recipe is plain DeepLab's, padded so that fc6 keeps the size.
+"""
+
+from experiments import _voc
+
+
+def get_config():
+    return _voc.deeplab(
+        {"name": "vgg16_deeplab_4x4"},
+        init={"weights": "weights/vgg16_4x4.safetensors"},
+        crop_size=306,
+        eval_size=514,
+        batch_size=20,
+    )

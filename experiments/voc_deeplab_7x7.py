@@ -1,0 +1,21 @@
+"""DeepLab with fc6 of 7x7 at rate 4 on VOC, from VGG16's ImageNet weights.
+
+Source:  the released configs of DeepLab v1 (train.prototxt, test.prototxt, solver.prototxt); Chen
+         et al. 2015, Table 1.
+Run:     python launch.py train --config=voc_deeplab_7x7 --workdir=runs/voc_deeplab_7x7 \
+             --config.data.source_dir=VOC
+Expects: 64.38 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
+Differs: no config was released: the recipe is plain DeepLab's, padded so that fc6 keeps the size.
+"""
+
+from experiments import _voc
+
+
+def get_config():
+    return _voc.deeplab(
+        {"name": "vgg16_deeplab_7x7"},
+        init={"weights": "weights/vgg16_fcn.safetensors"},
+        crop_size=306,
+        eval_size=514,
+        batch_size=20,
+    )

@@ -1,0 +1,26 @@
+"""DeepLab-MSc-LargeFOV on VOC: side branches on the trained DeepLab-LargeFOV.
+
+Source:  the released configs of DeepLab v1 (train.prototxt, test.prototxt, solver.prototxt); Chen
+         et al. 2015, Table 1.
+Run:     python launch.py train --config=voc_deeplab_msc_largefov --workdir=runs/voc_deeplab_msc_largefov \
+             --config.data.source_dir=VOC
+Expects: 64.21 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
+Differs: see README, Differences from the original.
+"""
+
+from experiments import _voc
+
+
+def get_config():
+    return _voc.deeplab(
+        {"name": "vgg16_deeplab_msc_largefov"},
+        init={"workdir": "runs/voc_deeplab_largefov"},
+        crop_size=321,
+        eval_size=513,
+        batch_size=30,
+        # Only the side branches learn.
+        lr_multipliers=(
+            (r"(backbone/.*|fc[678]/.*)", 0.0),
+            *_voc.BIAS_TWICE,
+        ),
+    )

@@ -1,0 +1,74 @@
+"""Weights in and out by command: what a run started from comes back as it was."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax.traverse_util import unflatten_dict
+
+from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.state import TrainState
+from fcn_jax.weights.files import load_weights
+from fcn_jax.weights.networks import mobilenet_v2
+from tests.weights.test_exchange import draw
+
+
+@pytest.fixture
+def released(tmp_path, rng):
+    """A made-up torchvision file of MobileNetV2."""
+    path = tmp_path / "mobilenet_v2.safetensors"
+    safetensors.numpy.save_file(draw(mobilenet_v2(first_expand=False), rng), path)
+    return path
+
+
+def test_weights_come_back_as_they_were(launch, released, tmp_path):
+    ours, workdir = tmp_path / "deep" / "ours.safetensors", tmp_path / "run"
+    code, out, err = launch("import_weights", released, "--network=mobilenetv2", f"--output={ours}")
+    assert (code, err) == (0, "")
+    assert "260 copied" in out and f"--config.init.weights={ours}" in out
+
+    variables = unflatten_dict(
+        {k: np.array(v) for k, v in load_weights(ours).arrays.items()}, sep="/"
+    )
+    state = TrainState(step=np.zeros((), np.int32), opt_state={}, **variables)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints.save(7, state)
+    checkpoints.close()
+    (workdir / "config.json").write_text(json.dumps({"model": {"name": "mobilenetv2_fcn8s"}}))
+    back = tmp_path / "back.safetensors"
+    words = [f"--workdir={workdir}", "--names=torchvision", f"--output={back}"]
+    code, out, err = launch("export_weights", *words)
+    assert (code, err) == (0, "") and "of step 7" in out
+    before, after = (safetensors.numpy.load_file(path) for path in (released, back))
+    assert len(after) == 260 and not set(after) - set(before)
+    for name, array in after.items():
+        np.testing.assert_array_equal(array, before[name], name)
+
+
+def test_mistakes_are_told_in_a_line_or_two_and_nothing_is_written(launch, released, tmp_path):
+    output = tmp_path / "ours.safetensors"
+    text = tmp_path / "deploy.prototxt"
+    text.write_text('name: "VGG"')
+    mistakes = {
+        (released, "--network=vgg16", f"--output={output}"): "vgg16",
+        (
+            released,
+            "--network=vgg19",
+            f"--output={output}",
+        ): "unknown network 'vgg19'; known: vgg16",
+        (released, "--network=mobilenetv2", f"--output={tmp_path / 'ours.bin'}"): "must end in",
+        (text, "--network=vgg16", f"--output={output}"): "a prototxt, which describes a network",
+        (tmp_path / "no.caffemodel", "--network=vgg16", f"--output={output}"): "no file of weights",
+        (released, f"--output={output}"): "required: --network",
+    }
+    for words, message in mistakes.items():
+        code, _, err = launch("import_weights", *words)
+        assert code == 2 and message in err and len(err.splitlines()) <= 2, err
+    assert not output.exists()
+
+
+def test_export_of_no_run_is_told(launch, tmp_path):
+    words = [f"--workdir={tmp_path}", "--names=caffe", f"--output={tmp_path / 'a.safetensors'}"]
+    code, _, err = launch("export_weights", *words)
+    assert code == 2 and "is no run folder" in err

@@ -1,0 +1,70 @@
+"""Every experiment on VOC runs: two steps and an evaluation of a narrow network on small pictures."""
+
+import inspect
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from fcn_jax.commands.recipes import load_recipe
+from fcn_jax.data.datasets import DATASETS, Dataset
+from fcn_jax.data.labels import VOC
+from fcn_jax.models.zoo import MODELS
+from fcn_jax.train import loop, parallel
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+NAMES = sorted(path.stem for path in EXPERIMENTS.glob("voc_*.py"))
+NARROW = {"width": 1 / 32, "fc_channels": 8, "side_channels": 4}
+
+
+class Scenes:
+    """Four pictures of a class each, with a void stripe."""
+
+    def source(self, split):
+        rng = np.random.default_rng(len(split))
+        records = []
+        for index in range(4):
+            image = rng.integers(0, 256, (26, 33, 3), np.uint8)
+            label = np.full((26, 33), rng.integers(VOC.num_classes), np.uint8)
+            label[:, 5] = VOC.ignore_label
+            records.append({"id": f"{split}_{index}", "image": image, "label": label})
+        return records
+
+
+@pytest.fixture(autouse=True)
+def compile_fast():
+    """These programs run for milliseconds: compiling them well would take most of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(autouse=True)
+def one_device_and_small_pictures(monkeypatch):
+    first = parallel.get_devices(1)
+    monkeypatch.setattr(parallel, "get_devices", lambda count=None: first)
+    splits = ("train", "val", "train_aug", "sbd_train", "seg11valid")
+    voc = Dataset("voc", VOC, splits, builder=Scenes())
+    monkeypatch.setitem(DATASETS, "voc", lambda source_dir, data_dir: voc)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_voc_experiment_trains_and_evaluates(name, tmp_path):
+    config = load_recipe(EXPERIMENTS / f"{name}.py", EXPERIMENTS).config.to_dict()
+    parts = min(2, config["train"]["iter_size"])
+    crop_size = 34 if config["augment"]["crop_size"] == 306 else 33  # 8 k + 2 and 8 k + 1, as there
+    config["augment"].update(crop_size=crop_size)
+    options = inspect.signature(MODELS[config["model"]["name"]]).parameters
+    config["model"].update({key: NARROW[key] for key in NARROW if key in options})
+    config["init"] = {}
+    config["train"].update(num_steps=2, batch_size=2 * parts, iter_size=parts, log_every=1)
+    config["eval"].update(size_multiple=1, num_samples=1)
+    report = loop.train(config, tmp_path / name, experiment=name, command="python launch.py train")
+    counts = np.asarray(report["counts"])
+    assert counts.shape == (len(report["class_names"]),) * 2
+    scored = Scenes().source(config["eval"]["split"])
+    known = [record["label"] for record in scored]
+    table = [VOC.names.index(name) for name in report["class_names"]]
+    assert counts.sum() == sum(int(np.isin(label, table).sum()) for label in known)
+    assert np.isfinite(report["loss"]) or counts.sum() == 0
