@@ -1,6 +1,7 @@
 """Data sets by name: built once into TFDS files, then read by index."""
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 from fcn_jax.data.labels import CAMVID, SHAPES, VOC, LabelSet
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fcn_jax.data.loader import Source
+    from fcn_jax.data.pairs import Survey
+    from fcn_jax.data.problems import OnProblem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +51,10 @@ class Dataset:
         reader = _Relabelled(self.builder, labels.table_from(self.labels))
         return dataclasses.replace(self, labels=labels, builder=reader)
 
+    def find_folders(self) -> "list[Path]":
+        """Returns the folders of the built files that were read so far."""
+        return self.builder.find_folders()
+
 
 @dataclasses.dataclass(frozen=True)
 class _Relabelled:
@@ -57,29 +66,88 @@ class _Relabelled:
 
         return RelabelledSource(self.builder.source(split), self.table)
 
+    def find_folders(self) -> "list[Path]":
+        return self.builder.find_folders()
+
 
 def get_dataset(
-    name: str, *, source_dir: str = "", data_dir: str = "", classes: Sequence[str] = ()
+    name: str,
+    *,
+    source_dir: str = "",
+    data_dir: str = "",
+    classes: Sequence[str] = (),
+    val_frac: float | None = None,
+    split_seed: int | None = None,
+    mask_key: str | None = None,
+    mask_classes: Sequence[str] | None = None,
 ) -> Dataset:
     """Returns a data set by name; what it has to read is built first, unless that has been done.
 
     Args:
-      name: one of `DATASETS`.
+      name: one of `DATASETS`; "tfds:NAME" is a prepared TFDS data set that has masks.
       source_dir: the folder with the user's files, for data sets that come from files. Empty
         means the one build that already exists under `data_dir`.
       data_dir: where the built data sets are kept; empty means the default of TFDS,
         `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
       classes: the classes to tell apart, in the order of their numbers; pixels of all other
         classes become void. Empty means all classes.
+      val_frac, split_seed: of `custom`, where neither lists nor folders say what is in `val`: the
+        share of images, and what the hash of their names is salted with.
+      mask_key, mask_classes: of `tfds:NAME`: which feature is the mask, and its classes as
+        "name:value" (or "void:value"), in the order of their numbers; empty means the only one, and
+        the names that the data set gives itself.
 
     Raises:
       ValueError: for an unknown name, or files that are not as they should be.
       FileNotFoundError: if files are missing; the message shows the expected folder.
     """
-    if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; known: {sorted(DATASETS)}")
-    dataset = DATASETS[name](source_dir, os.path.expanduser(data_dir))
+    get, options = _look_up(
+        name,
+        val_frac=val_frac,
+        split_seed=split_seed,
+        mask_key=mask_key,
+        mask_classes=mask_classes,
+    )
+    dataset = get(source_dir, os.path.expanduser(data_dir), **options)
     return dataset.select(classes) if classes else dataset
+
+
+def _look_up(name: str, **options: Any) -> tuple[Callable[..., Dataset], dict[str, Any]]:
+    """Returns what gets a data set, and the options that were given."""
+    options = {option: value for option, value in options.items() if value is not None}
+    prefix, _, rest = name.partition(":")
+    if prefix == "tfds" and rest:
+        return functools.partial(_get_tfds, rest), options
+    if name not in DATASETS:
+        raise ValueError(f"unknown data set {name!r}; known: {[*sorted(DATASETS), 'tfds:NAME']}")
+    return DATASETS[name], options
+
+
+def survey_folder(
+    name: str, on_problem: "OnProblem", *, source_dir: str, **options: Any
+) -> "Survey":
+    """Lists what a user's folder holds, before it is built.
+
+    Args:
+      name: of a data set that is built from a user's files.
+      options: of `get_dataset`.
+    """
+    if name not in ("camvid", "custom", "voc"):
+        raise ValueError(f"data set {name!r} is not built from files of yours: nothing to check")
+    if not source_dir:
+        raise ValueError("which folder is meant? --config.data.source_dir=FOLDER")
+    if name == "custom":
+        from fcn_jax.data import custom
+
+        options = {option: options.get(option, default) for option, default in CHANCE.items()}
+        return custom.make_survey(source_dir, on_problem, **options)
+    if name == "camvid":
+        from fcn_jax.data import camvid
+
+        return camvid.make_survey(source_dir, on_problem)
+    from fcn_jax.data import pascal
+
+    return pascal.make_survey(source_dir, on_problem)
 
 
 # tfds is imported by those who build or read, so that listing the names stays cheap.
@@ -120,6 +188,64 @@ def _get_camvid(source_dir: str, data_dir: str) -> Dataset:
     return _make_dataset("camvid", CAMVID, builder)
 
 
+def _get_tfds(
+    tfds_name: str,
+    source_dir: str,
+    data_dir: str,
+    *,
+    mask_key: str = "",
+    mask_classes: Sequence[str] = (),
+    **chance,
+) -> Dataset:
+    from fcn_jax.data import prepared, records
+
+    del chance  # a prepared data set comes with splits
+    if source_dir:
+        raise ValueError(
+            f"data set 'tfds:{tfds_name}' takes no source_dir: it must be prepared, in data_dir or "
+            "where TFDS keeps its data sets"
+        )
+    with records.quiet_tfds():
+        opened = prepared.open_prepared(
+            tfds_name, data_dir=data_dir, mask_key=mask_key, mask_classes=mask_classes
+        )
+    return Dataset(f"tfds:{tfds_name}", opened.labels, opened.splits, builder=opened)
+
+
+CHANCE = {"val_frac": 0.2, "split_seed": 0}  # of `custom`, unless its options say otherwise
+
+
+def _get_custom(
+    source_dir: str,
+    data_dir: str,
+    *,
+    mask_key: str = "",
+    mask_classes: Sequence[str] = (),
+    **chance,
+) -> Dataset:
+    from fcn_jax.data import custom, records
+
+    if mask_key or mask_classes:
+        raise ValueError(
+            "data set 'custom' takes no mask_key and no mask_classes: those are of tfds"
+        )
+    with records.quiet_tfds():
+        if source_dir:
+            config = custom.make_config(source_dir, **{**CHANCE, **chance})
+        elif build := records.find_only_build(custom.Custom, data_dir=data_dir):
+            config = custom.CustomConfig(name=build[0], **build[1])
+        else:
+            raise FileNotFoundError(
+                "data set 'custom' needs source_dir: it is not built yet; expected\n"
+                f"{custom.EXPECTED_FILES}"
+            )
+        builder = custom.Custom(
+            data_dir=data_dir or None, config=config, file_format=records.FILE_FORMAT
+        )
+    builder = records.build(builder, message=f"building custom in {builder.data_dir} ...")
+    return _make_dataset("custom", config.labels, builder)
+
+
 def _get_voc(source_dir: str, data_dir: str) -> Dataset:
     from fcn_jax.data import pascal, records
 
@@ -142,7 +268,11 @@ def _get_voc(source_dir: str, data_dir: str) -> Dataset:
         labels=VOC,
         splits=tuple(reader.splits),
         builder=reader,
-        missing=pascal.explain_missing(source_dir, configs),
+        missing={
+            split: why
+            for split, why in pascal.explain_missing(source_dir, configs).items()
+            if split not in reader.splits
+        },
     )
 
 
@@ -150,8 +280,9 @@ def _make_dataset(name: str, labels: LabelSet, builder: Any) -> Dataset:
     return Dataset(name=name, labels=labels, splits=tuple(builder.info.splits), builder=builder)
 
 
-DATASETS: dict[str, Callable[[str, str], Dataset]] = {
+DATASETS: dict[str, Callable[..., Dataset]] = {
     "camvid": _get_camvid,
+    "custom": _get_custom,
     "shapes": _get_shapes,
     "voc": _get_voc,
 }

@@ -6,6 +6,9 @@ on ids. Where a split takes an id from two lists, the label is that of the first
 goes before SBD's, which has no void outlines: what comes out where people copy the labels of VOC
 over those of SBD to merge the two.
 
+seg11valid has two definitions: VOC2011 without what SBD trains on, and, for those who have neither,
+the list that FCN released. All of its images are in the val list of VOC2012.
+
 Source: Long et al. 2015 (seg11valid), Chen et al. 2015 (train_aug, trainval_aug; the lists of
 martinkersner/train-DeepLab).
 """
@@ -16,22 +19,35 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from fcn_jax.data import records, voc
+from fcn_jax.data.labels import VOC
+from fcn_jax.data.pairs import Survey
+from fcn_jax.data.problems import MissingFile, OnProblem, Problem, refuse
 
 PARTS = {part.name: part for part in (voc.Voc2012, voc.Voc2011, voc.Sbd)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The ids of the lists `take`, in their order, that are not in the lists `without`."""
+    """The ids of the lists `take`, in their order, that are not in the lists `without`.
+
+    Args:
+      within: if given, only ids of these lists are taken.
+    """
 
     num_images: int  # as published
     take: tuple[str, ...]
     without: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+
+    @property
+    def lists(self) -> set[str]:
+        """The lists that it is made of."""
+        return {*self.take, *self.without, *self.within}
 
     @property
     def needs(self) -> set[str]:
         """The parts that it is made of."""
-        return {name.split("/")[0] for name in self.take + self.without}
+        return {name.split("/")[0] for name in self.lists}
 
 
 SPLITS = {
@@ -47,6 +63,11 @@ SPLITS = {
     "voc11_train": Split(1112, take=("voc2011/train",)),
     "voc11_val": Split(1111, take=("voc2011/val",)),
     "seg11valid": Split(736, take=("voc2011/val",), without=("sbd/train",)),
+}
+
+# Where the parts of a split are missing, but these are there.
+SECOND_CHOICES = {
+    "seg11valid": Split(736, take=("voc2012/val",), within=("voc2012/seg11valid",)),
 }
 
 # What is trained on, and what may be scored after it.
@@ -67,12 +88,42 @@ def pick(split: Split, ids: Mapping[str, Sequence[str]]) -> dict[str, tuple[str,
       ids: of every list, by its name "part/split".
     """
     left_out = {name for listed in split.without for name in ids[listed]}
+    let_in = {name for listed in split.within for name in ids[listed]}
     picks: dict[str, tuple[str, int]] = {}
     for listed in split.take:
         for index, name in enumerate(ids[listed]):
-            if name not in left_out:
+            if name not in left_out and (name in let_in or not split.within):
                 picks.setdefault(name, (listed, index))
     return picks
+
+
+def make_splits(
+    ids: Mapping[str, Sequence[str]], folders: Sequence[str], on_problem: OnProblem = refuse
+) -> dict[str, dict[str, tuple[str, int]]]:
+    """Returns the picks of every split that these lists make.
+
+    A problem is a list to train on that shares images with one to be scored on.
+
+    Args:
+      folders: where the lists are from, for the message.
+    """
+    splits = {}
+    for name, split in SPLITS.items():
+        for choice in (split, SECOND_CHOICES.get(name)):
+            if name not in splits and choice and choice.lists <= ids.keys():
+                splits[name] = pick(choice, ids)
+    for first, second in DISJOINT:
+        shared = splits.get(first, {}).keys() & splits.get(second, {}).keys()
+        if shared:
+            on_problem(
+                Problem(
+                    f"voc: the splits {first} and {second} share {len(shared)} images, such as "
+                    f"{min(shared)}; a score on {second} would be wrong. Check the lists in "
+                    f"{', '.join(sorted(folders))}",
+                    kind="image in two splits",
+                )
+            )
+    return splits
 
 
 class Pascal:
@@ -80,29 +131,17 @@ class Pascal:
 
     Args:
       builders: by part; they need not be built.
-
-    Raises:
-      ValueError: if a list to train on shares images with one to be scored on.
     """
 
     def __init__(self, builders: Mapping[str, voc.VocBuilder]):
         self._builders = dict(builders)
+        configs = {part: builder.builder_config for part, builder in builders.items()}
         ids = {
-            f"{part}/{split}": names
-            for part, builder in builders.items()
-            for split, names in builder.builder_config.ids.items()
+            f"{part}/{name}": names
+            for part, config in configs.items()
+            for name, names in {**config.ids, **config.subsets}.items()
         }
-        self.splits = {
-            name: pick(split, ids) for name, split in SPLITS.items() if split.needs <= set(builders)
-        }
-        for first, second in DISJOINT:
-            shared = self.splits.get(first, {}).keys() & self.splits.get(second, {}).keys()
-            if shared:
-                raise ValueError(
-                    f"voc: the splits {first} and {second} share {len(shared)} images, such as "
-                    f"{min(shared)}; a score on {second} would be wrong. Check the lists in "
-                    f"{', '.join(sorted(b.builder_config.source_dir for b in builders.values()))}"
-                )
+        self.splits = make_splits(ids, [config.source_dir for config in configs.values()])
 
     def source(self, split: str) -> records.PickedSource:
         """Returns the pairs of a split; builds the parts that it needs."""
@@ -120,6 +159,12 @@ class Pascal:
         )
         return self._builders[part].source(split)
 
+    def find_folders(self) -> list[Path]:
+        """Returns where the parts are that are built."""
+        return [
+            Path(builder.data_path) for builder in self._builders.values() if builder.info.splits
+        ]
+
     def find_differences(self) -> list[str]:
         """Returns "split, images of images as published" of every split that differs."""
         return [
@@ -129,28 +174,70 @@ class Pascal:
         ]
 
 
+def find_folders(source_dir: str) -> dict[str, Path]:
+    """Returns the folders of the parts that are there."""
+    source = Path(os.path.abspath(os.path.expanduser(source_dir)))
+    folders = {name: part.layout.find(source) for name, part in PARTS.items()}
+    return {name: folder for name, folder in folders.items() if folder}
+
+
 def find_parts(source_dir: str, *, data_dir: str) -> dict[str, voc.VocConfig]:
     """Returns the configs of the parts in a folder; without a folder, of those that are built.
 
     Raises:
-      FileNotFoundError: if there is none, or files of a part are missing.
-      ValueError: if a list cannot be understood, or a part is built more than once.
+      MissingFile: if there is none, or files of a part are missing.
+      Problem: if a list cannot be understood.
+      ValueError: if a part is built more than once.
     """
-    configs = {}
-    for name, part in PARTS.items():
-        if source_dir:
-            folder = part.layout.find(Path(os.path.abspath(os.path.expanduser(source_dir))))
-            if folder:
-                configs[name] = voc.make_config(part.layout, folder)
-        elif build := records.find_only_build(part, data_dir=data_dir):
-            configs[name] = voc.VocConfig(name=build[0], **build[1])
+    if source_dir:
+        configs = {
+            name: voc.make_config(PARTS[name].layout, folder)
+            for name, folder in find_folders(source_dir).items()
+        }
+    else:
+        builds = {
+            name: records.find_only_build(part, data_dir=data_dir) for name, part in PARTS.items()
+        }
+        configs = {
+            name: voc.VocConfig(name=build[0], **build[1])
+            for name, build in builds.items()
+            if build
+        }
     if not configs:
-        where = f"{source_dir} holds none" if source_dir else "it needs source_dir: none is built"
-        raise FileNotFoundError(
-            f"data set 'voc' is made of VOC2012, VOC2011 and SBD, and {where}; expected\n"
-            f"{voc.EXPECTED_FILES}"
-        )
+        raise _no_part(source_dir)
     return configs
+
+
+def make_survey(source_dir: str, on_problem: OnProblem) -> Survey:
+    """Lists what a folder holds; the lists are called "part/split"."""
+    folders = find_folders(source_dir)
+    if not folders:
+        on_problem(_no_part(source_dir))
+    pairs, subsets = {}, {}
+    for part, folder in folders.items():
+        layout = PARTS[part].layout
+        for split, listed in voc.read_lists(layout, folder, on_problem).items():
+            pairs[f"{part}/{split}"] = listed
+        for name, ids in voc.read_subsets(layout, folder, on_problem).items():
+            subsets[f"{part}/{name}"] = ids
+    ids = {listed: [pair.id for pair in pairs[listed]] for listed in pairs}
+    splits = make_splits({**ids, **subsets}, list(map(str, folders.values())), on_problem)
+    return Survey(
+        labels=VOC,
+        pairs=pairs,
+        readers={listed: PARTS[listed.split("/")[0]].layout.read_pair for listed in pairs},
+        splits={name: list(picks.values()) for name, picks in splits.items()},
+        ids_are_global=True,
+    )
+
+
+def _no_part(source_dir: str) -> MissingFile:
+    where = f"{source_dir} holds none" if source_dir else "it needs source_dir: none is built"
+    return MissingFile(
+        f"data set 'voc' is made of VOC2012, VOC2011 and SBD, and {where}; expected\n"
+        f"{voc.EXPECTED_FILES}",
+        kind="missing folder",
+    )
 
 
 def explain_missing(source_dir: str, parts: Collection[str]) -> dict[str, str]:

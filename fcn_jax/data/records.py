@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from jaxtyping import UInt8
-from PIL import Image
 
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.data.pictures import array_to_png, picture_to_array, read_image_file
+from fcn_jax.data.pairs import Pair, Reading
+from fcn_jax.data.pictures import array_to_png, picture_to_array
 
 FILE_FORMAT = "array_record"  # the only format that TFDS reads without TensorFlow
 IMAGES_PER_SHARD = 512  # while a shard is built, its records are in memory
@@ -82,6 +81,10 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """Returns the pairs of a split of the built data set."""
         return RecordSource(self, split)
 
+    def find_folders(self) -> list[Path]:
+        """Returns where the built files are."""
+        return [Path(self.data_path)]
+
     def make_info(self, labels: LabelSet, description: str, **metadata: Any):
         """Returns the TFDS description of the set; the class names travel with the data."""
         features = tfds.features.FeaturesDict(
@@ -102,28 +105,18 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         )
 
 
-def encode_pair(
-    image_file: Path, label_file: Path, label: UInt8[np.ndarray, "h w"]
-) -> dict[str, str | bytes]:
-    """Makes the record of an image file and of its label, which is already in class numbers.
+def encode_pair(pair: Pair, reading: Reading) -> dict[str, str | bytes]:
+    """Makes the record of a pair.
 
     An RGB JPEG is stored byte by byte, so that nothing is lost; other files become PNG.
-
-    Raises:
-      ValueError: if the image cannot be read, or its size is not that of the label.
     """
-    image = read_image_file(image_file)
-    if image.shape[:2] != label.shape:
-        raise ValueError(
-            f"{label_file}: label is {_size(label)} but image {image_file} is "
-            f"{_size(image)}; both must have the same width x height"
-        )
-    with Image.open(image_file) as picture:
-        is_rgb_jpeg = picture.format == "JPEG" and picture.mode == "RGB"
+    is_rgb_jpeg = reading.image.kind == "JPEG RGB"
     return {
-        "id": image_file.stem,
-        "image": image_file.read_bytes() if is_rgb_jpeg else array_to_png(image),
-        "label": array_to_png(label),
+        "id": pair.id,
+        "image": pair.image_file.read_bytes()
+        if is_rgb_jpeg
+        else array_to_png(reading.image.pixels),
+        "label": array_to_png(reading.label.numbers),
     }
 
 
@@ -241,7 +234,3 @@ def quiet_tfds() -> Iterator[None]:
     finally:
         logging.set_verbosity(verbosity)
         tfds.enable_progress_bar()
-
-
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[1]}x{array.shape[0]}"

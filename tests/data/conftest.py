@@ -144,3 +144,58 @@ def pairs() -> list[dict]:
         image = image + np.uint8(index)
         records.append({"id": f"pair_{index:02d}", "image": image, "label": label})
     return records
+
+
+CUSTOM_NAMES = ("a", "b", "c", "d", "e", "f")
+CUSTOM_CLASSES = {"background": (0, 0, 0), "cat": (128, 0, 0), "dog": (0, 128, 0)}
+VOID_COLOR = (224, 224, 192)
+
+
+def draw_custom_label(rng: np.random.Generator) -> np.ndarray:
+    """A 12x16 label with all three classes and void."""
+    label = rng.integers(0, 3, (12, 16), np.uint8)
+    label[0, :4] = 0, 1, 2, 255
+    return label
+
+
+def save_custom_label(path: Path, label: np.ndarray, *, kind: str = "grey") -> None:
+    """Saves a label as "grey" levels, as "palette" numbers, or in "colours"."""
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(CUSTOM_CLASSES)] = list(CUSTOM_CLASSES.values())
+    colors[255] = VOID_COLOR
+    picture = Image.fromarray(colors[label] if kind == "colours" else label)
+    if kind == "palette":
+        picture.putpalette(colors.tobytes())
+    picture.save(path)
+
+
+def write_custom(folder: Path, *, kind: str = "grey", seed: int = 0) -> Path:
+    """Writes classes.txt with colours, images/*.jpg and labels/*.png."""
+    rng = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    lines = [f"{name} {' '.join(map(str, color))}\n" for name, color in CUSTOM_CLASSES.items()]
+    (folder / "classes.txt").write_text("".join(lines))
+    for name in CUSTOM_NAMES:
+        image = rng.integers(0, 256, (12, 16, 3), np.uint8)
+        Image.fromarray(image).save(folder / "images" / f"{name}.jpg")
+        save_custom_label(folder / "labels" / f"{name}.png", draw_custom_label(rng), kind=kind)
+    return folder
+
+
+@pytest.fixture
+def custom_dir(tmp_path) -> Path:
+    return write_custom(tmp_path / "mine")
+
+
+@pytest.fixture
+def get_custom(tmp_path):
+    """`get_custom(source_dir)` with a home for the built data that this test has to itself."""
+
+    def get(source_dir="", **options) -> Dataset:
+        options = {"val_frac": 0.4, **options}
+        return get_dataset(
+            "custom", source_dir=str(source_dir), data_dir=str(tmp_path / "built"), **options
+        )
+
+    return get

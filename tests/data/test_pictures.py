@@ -12,6 +12,7 @@ from fcn_jax.data.pictures import (
     read_image_file,
     read_label_file,
 )
+from fcn_jax.data.problems import Problem
 
 COLORS = {(0, 0, 0): 0, (128, 0, 0): 1, (224, 224, 192): 255}
 LABEL = np.array([[0, 1, 1], [255, 255, 0]], np.uint8)
@@ -32,7 +33,7 @@ def test_picture_to_array_rejects_another_mode():
 def test_grey_image_is_read_as_rgb(tmp_path):
     grey = np.array([[0, 100], [200, 255]], np.uint8)
     Image.fromarray(grey).save(tmp_path / "image.png")
-    image = read_image_file(tmp_path / "image.png")
+    image = read_image_file(tmp_path / "image.png").pixels
     np.testing.assert_array_equal(image, np.stack([grey] * 3, axis=-1))
 
 
@@ -78,14 +79,14 @@ def save_label(path, mode, palette=None):
 @pytest.mark.parametrize("mode", ["L", "P", "RGB"])
 def test_label_is_the_same_as_grey_levels_palette_and_colors(tmp_path, mode):
     path = save_label(tmp_path / "label.png", mode)
-    np.testing.assert_array_equal(read_label_file(path, colors=COLORS), LABEL)
+    np.testing.assert_array_equal(read_label_file(path, colors=COLORS).numbers, LABEL)
 
 
 def test_palette_label_is_read_as_numbers_not_colors(tmp_path):
     path = save_label(tmp_path / "label.png", "P", palette={0: (7, 8, 9), 1: (1, 1, 1)})
-    np.testing.assert_array_equal(read_label_file(path), LABEL)
+    np.testing.assert_array_equal(read_label_file(path).numbers, LABEL)
     # Foreign colours, and black for 255, which has none.
-    np.testing.assert_array_equal(read_label_file(path, colors=COLORS), LABEL)
+    np.testing.assert_array_equal(read_label_file(path, colors=COLORS).numbers, LABEL)
 
 
 def test_read_label_file_rejects_reordered_palette(tmp_path):
@@ -137,6 +138,21 @@ def test_read_label_file_rejects_jpeg_by_any_name(tmp_path):
     Image.fromarray(LABEL).save(tmp_path / "label.png", "JPEG")
     with pytest.raises(ValueError, match=r"label\.png: this is a JPEG"):
         read_label_file(tmp_path / "label.png")
+
+
+def test_no_flipped_bit_of_a_png_is_another_label(tmp_path):
+    label = np.zeros((60, 80), np.uint8)
+    label[10:30, 20:50], label[40:] = 3, 1
+    file = tmp_path / "label.png"
+    Image.fromarray(label).save(file)
+    whole, refused = file.read_bytes(), 0
+    for index in range(len(whole)):
+        file.write_bytes(whole[:index] + bytes([whole[index] ^ 16]) + whole[index + 1 :])
+        try:
+            np.testing.assert_array_equal(read_label_file(file).numbers, label)
+        except Problem:
+            refused += 1
+    assert refused > len(whole) // 2
 
 
 @pytest.mark.parametrize("value", [11, 21, 254])

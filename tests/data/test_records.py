@@ -7,6 +7,7 @@ from PIL import Image
 
 from fcn_jax.data import records
 from fcn_jax.data.labels import SHAPES
+from fcn_jax.data.pairs import Pair, PairReader
 
 
 class Numbers(records.RecordBuilder, skip_registration=True):
@@ -59,7 +60,9 @@ def test_encode_pair_keeps_jpeg_bytes_and_turns_other_files_into_png(tmp_path):
     for name, mode in (("rgb.jpg", "RGB"), ("grey.jpg", "L"), ("rgb.png", "RGB")):
         file = tmp_path / name
         Image.fromarray(image).convert(mode).save(file)
-        record = records.encode_pair(file, tmp_path / "label.png", label)
+        Image.fromarray(label).save(tmp_path / "label.png")
+        pair = Pair("a", file, tmp_path / "label.png")
+        record = records.encode_pair(pair, PairReader(SHAPES)(pair))
         assert (record["image"] == file.read_bytes()) == (name == "rgb.jpg")
         expected = np.asarray(Image.open(file).convert("RGB"))
         np.testing.assert_array_equal(

@@ -113,7 +113,7 @@ def test_changed_files_are_another_build(voc_dir, folder, get_voc):
 def test_metadata_hold_the_ids(voc_dir, folder, get_voc, tmp_path):
     get_voc(voc_dir).source("val")
     _, metadata = find_only_build(voc.Voc2012, data_dir=str(tmp_path / "built"))
-    assert metadata == {"source_dir": str(folder), "ids": VOC_LISTS}
+    assert metadata == {"source_dir": str(folder), "ids": VOC_LISTS, "subsets": {}}
 
 
 def test_rgb_label_is_read_through_the_palette_of_voc(voc_dir, folder, get_voc):
@@ -131,7 +131,7 @@ def test_sbd_label_is_the_segmentation_of_its_struct(tmp_path):
     label = np.random.default_rng(0).integers(0, 21, (7, 9), np.uint8)
     label[0, 0] = 255
     save_sbd_label(tmp_path / "a.mat", label)
-    np.testing.assert_array_equal(voc.read_sbd_label(tmp_path / "a.mat"), label)
+    np.testing.assert_array_equal(voc.read_sbd_label(tmp_path / "a.mat").numbers, label)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_voc_rejects_label_value(voc_dir, folder, get_voc, value):
 def test_sbd_rejects_label_value(tmp_path, get_voc):
     write_sbd(tmp_path / "dataset", VOC_LISTS)
     file = tmp_path / "dataset" / "cls" / f"{TRAIN_ID}.mat"
-    save_sbd_label(file, np.full_like(voc.read_sbd_label(file), 21))
+    save_sbd_label(file, np.full_like(voc.read_sbd_label(file).numbers, 21))
     with pytest.raises(ValueError, match=rf"{TRAIN_ID}\.mat: label value 21 is not allowed"):
         get_voc(tmp_path).source("sbd_train")
 
@@ -302,7 +302,7 @@ def test_real_voc_has_the_known_number_of_images_per_class(real_folder):
     for split, names in ids.items():
         for name in names:
             label = voc.read_voc_label(real_folder / "SegmentationClass" / f"{name}.png")
-            found[split] += np.bincount(label.ravel(), minlength=256) > 0
+            found[split] += np.bincount(label.numbers.ravel(), minlength=256) > 0
     for split, column in (("train", 0), ("val", 1)):
         counts = {name: found[split][VOC.names.index(name)] for name in PART_COUNTS}
         assert counts == {name: pair[column] for name, pair in PART_COUNTS.items()}

@@ -1,0 +1,53 @@
+"""Builds the data set of an experiment ahead of training, and reads it once more."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from fcn_jax.commands import recipes
+
+HELP = "build the data set of an experiment; a finished build is only checked"
+EXAMPLES = """\
+python launch.py prepare --config=voc_fcn8s --config.data.source_dir=/data/VOCdevkit
+python launch.py prepare --config=custom_fcn8s --config.data.source_dir=my_folder
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    recipes.add_config_argument(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from fcn_jax.data.datasets import get_dataset
+
+    config = args.config.to_dict()
+    dataset = get_dataset(**config["data"])
+    splits = dict.fromkeys((config["train"]["split"], config["eval"]["split"]))
+    # The parts of a data set are built when they are first read.
+    sources = {split: dataset.source(split) for split in splits}
+    print(f"data set {dataset.name}, {dataset.labels.num_classes} classes")
+    for split, source in sources.items():
+        print(f"  {split}: {len(source)} images, from {_read_ends(source, split)}")
+    for folder in dataset.find_folders():
+        print(f"in {folder}  ({_mebibytes(folder):.0f} MiB)")
+        for leftover in _find_leftovers(folder):
+            print(
+                f"  {leftover} was left by a build that was killed, and is never read "
+                f"({_mebibytes(leftover):.0f} MiB); remove it unless a build runs now"
+            )
+
+
+def _read_ends(source, split: str) -> str:
+    """Reads the first and the last pair of a split; returns their ids."""
+    if not len(source):
+        raise ValueError(f"the split {split!r} is empty")
+    return " to ".join(dict.fromkeys(source[index]["id"] for index in (0, len(source) - 1)))
+
+
+def _find_leftovers(folder: Path) -> Iterator[Path]:
+    # As TFDS names them, for these files and for what they were before a change.
+    yield from sorted(folder.parent.parent.glob("*/incomplete.*"))
+
+
+def _mebibytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20

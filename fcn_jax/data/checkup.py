@@ -1,0 +1,203 @@
+"""A user's files before they are built: every problem with them, and what they hold.
+
+A problem is what a build refuses; a remark is what it accepts but somebody should know.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from fcn_jax.data.datasets import survey_folder
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.pairs import Pair, PairReader, Survey
+from fcn_jax.data.pictures import UPRIGHT, Color
+from fcn_jax.data.problems import Problem, name_some
+
+NUM_THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes without the lock of the interpreter
+
+
+class Facts(NamedTuple):
+    """What is kept of a pair that can be read.
+
+    Attributes:
+      size: height and width.
+      counts: pixels of each label value.
+      digest: of the pixels of the image.
+    """
+
+    pair: Pair
+    size: tuple[int, int]
+    counts: Int[np.ndarray, "256"]
+    image_kind: str
+    label_kind: str
+    palette: Mapping[int, Color]
+    orientation: int
+    digest: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkup:
+    """What was found.
+
+    Args:
+      facts: of each list, those of its pairs; None where a pair cannot be read.
+      splits: of each split, its pairs as (list, index in the list).
+    """
+
+    labels: LabelSet
+    facts: Mapping[str, Sequence[Facts | None]]
+    splits: Mapping[str, Sequence[tuple[str, int]]]
+    problems: Sequence[Problem]
+    remarks: Sequence[str]
+
+    def read(self, split: str) -> list[Facts]:
+        """Returns the facts of the pairs of a split that can be read."""
+        found = (self.facts[listed][index] for listed, index in self.splits.get(split, ()))
+        return [facts for facts in found if facts]
+
+    def count_pixels(self, split: str) -> Int[np.ndarray, "n k"]:
+        """Returns the pixels of each class in each image of a split; void does not count."""
+        counts = [facts.counts[: self.labels.num_classes] for facts in self.read(split)]
+        return np.array(counts, np.int64).reshape(-1, self.labels.num_classes)
+
+
+def check_folder(
+    name: str,
+    *,
+    on_pair: Callable[[int, int], None] = lambda done, total: None,
+    classes: Sequence[str] = (),
+    **options: Any,
+) -> Checkup:
+    """Reads everything that a build of a data set would read.
+
+    Args:
+      on_pair: told how many pairs of how many have been read.
+      classes, options: of `get_dataset`.
+    """
+    problems: list[Problem] = []
+    survey = survey_folder(name, problems.append, **options)
+    facts = {listed: [] for listed in survey.pairs}
+    tasks = [(listed, pair) for listed, pairs in survey.pairs.items() for pair in pairs]
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        results = pool.map(lambda task: examine(survey.readers[task[0]], task[1]), tasks)
+        for (listed, _), (found, its_problems) in zip(tasks, results, strict=True):
+            problems += its_problems
+            if found and survey.consistency:
+                survey.consistency.add(
+                    found.pair.label_file, found.counts, found.palette, problems.append
+                )
+            facts[listed].append(found)
+            on_pair(sum(map(len, facts.values())), len(tasks))
+    if survey.consistency and all(None not in found for found in facts.values()):
+        survey.consistency.finish(problems.append)
+    remarks = [*_find_unlisted(survey), *_find_oddities(facts), *_find_copies(survey, facts)]
+    labels = survey.labels
+    if classes:
+        labels = labels.select(classes)
+        select = functools.partial(_select, np.frombuffer(labels.table_from(survey.labels), "u1"))
+        facts = {listed: [select(found) for found in facts[listed]] for listed in facts}
+    return Checkup(labels, facts, survey.splits, problems, remarks)
+
+
+def examine(read_pair: PairReader, pair: Pair) -> tuple[Facts | None, list[Problem]]:
+    """Reads a pair; returns what is kept of it, or why it cannot be read."""
+    problems: list[Problem] = []
+    reading = read_pair(pair, problems.append)
+    if not reading:
+        return None, problems
+    image, label = reading
+    shape = repr(image.pixels.shape).encode()
+    facts = Facts(
+        pair=pair,
+        size=reading.size,
+        counts=reading.counts,
+        image_kind=image.kind,
+        label_kind=label.kind,
+        palette=label.palette,
+        orientation=image.orientation,
+        digest=hashlib.sha256(shape + image.pixels.tobytes()).digest(),
+    )
+    return facts, problems
+
+
+def _select(table: np.ndarray, facts: Facts | None) -> Facts | None:
+    if not facts:
+        return None
+    counts = np.zeros(256, np.int64)
+    np.add.at(counts, table, facts.counts)
+    return facts._replace(counts=counts)
+
+
+def _find_unlisted(survey: Survey) -> list[str]:
+    """Says what lies beside the files of the pairs and belongs to none."""
+    used = {file for pairs in survey.pairs.values() for pair in pairs for file in pair[1:]}
+    remarks = []
+    for folder in sorted({file.parent for file in used}):
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        others = [path.name for path in files if path not in used]
+        if others:
+            remarks.append(
+                f"{folder}: {len(others)} of {len(files)} files are not used: {name_some(others)}"
+            )
+    return remarks
+
+
+def _find_oddities(lists: Mapping[str, Sequence[Facts | None]]) -> list[str]:
+    every = [facts for found in lists.values() for facts in found if facts]
+    remarks = []
+    for title, odd in [
+        (
+            "are stored turned (EXIF) and are read as they are stored, as their labels are",
+            [facts for facts in every if facts.orientation != UPRIGHT],
+        ),
+        (
+            "have transparency, which is dropped",
+            [facts for facts in every if facts.image_kind.endswith("RGBA")],
+        ),
+    ]:
+        if odd:
+            names = name_some([facts.pair.image_file.name for facts in odd])
+            remarks.append(f"{len(odd)} images {title}: {names}")
+    kinds = Counter(facts.label_kind for facts in every)
+    if len(kinds - Counter(["MATLAB"] * kinds["MATLAB"])) > 1:
+        parts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        remarks.append(f"labels are stored in several ways: {parts}")
+    blank = [facts for facts in every if not facts.counts[:255].any()]
+    if blank:
+        names = name_some([facts.pair.label_file.name for facts in blank])
+        remarks.append(f"{len(blank)} labels are void at every pixel: {names}")
+    return remarks
+
+
+def _find_copies(survey: Survey, lists: Mapping[str, Sequence[Facts | None]]) -> list[str]:
+    """Says which images show the same pixels, though their files may differ."""
+    by_digest = defaultdict(dict)
+    for split, picks in survey.splits.items():
+        for listed, index in picks:
+            if facts := lists[listed][index]:
+                name = facts.pair.id if survey.ids_are_global else f"{listed}/{facts.pair.id}"
+                by_digest[facts.digest].setdefault(name, []).append(split)
+    groups = [copies for copies in by_digest.values() if len(copies) > 1]
+    remarks = []
+    for title, chosen in [
+        (
+            "of different splits show the same picture",
+            [copies for copies in groups if len(set(map(tuple, copies.values()))) > 1],
+        ),
+        (
+            "of one split show the same picture",
+            [copies for copies in groups if len(set(map(tuple, copies.values()))) == 1],
+        ),
+    ]:
+        if chosen:
+            examples = [" = ".join(copies) for copies in chosen]
+            remarks.append(f"{sum(map(len, chosen))} images {title}: {name_some(examples)}")
+    return remarks
