@@ -1,7 +1,8 @@
 """From a command line to a command, and from an exception to an exit code.
 
-Exit codes: 0 done, 1 a bug of ours (with its traceback) or what a command was asked to find, 2 a mistake of the user's (one or two
-lines that start with `error: `; `--debug` adds the traceback), 130 interrupted.
+Exit codes: 0 done, 1 a bug of ours (with its traceback) or problems that a command was asked to
+look for, 2 a mistake of the user's (one or two lines that start with `error: `; `--debug` adds the
+traceback), 130 interrupted.
 
 Command modules are imported only when they run: `list` and `--help` must not wait for jax.
 """
