@@ -6,6 +6,7 @@ and these keys.
 
 from collections.abc import Mapping
 from functools import partial
+from math import prod
 
 from fcn_jax.models.deeplab import DeepLab
 from fcn_jax.models.layers import Hole, hole_algorithm, make_norm, make_preprocess, same

@@ -87,7 +87,7 @@ class MobileNetV2(nn.Module):
         width: multiplies the channels; see `scale_channels`. 1.0 is the real network.
         output_stride: of the last feature; see `hole_algorithm`.
         conv_last: whether the 1x1 convolution to 1280 channels ends the network; a width below 1
-            leaves it as it is (Sec. 6.1), and a DeepLab head stands on what comes before (Sec. 6.2).
+            leaves it as it is (Sec. 6.1), and a DeepLab head stands on what comes before (Sec. 6.3).
         first_expand: whether bottleneck1 has a 1x1 convolution too, with factor 1. The paper and
             torchvision leave it out; some files of pretrained weights hold it.
         ceil: whether strided layers round up, so that the last unit lies on or beyond the last

@@ -6,9 +6,9 @@ thousands of times faster than the equivalent grouped transposed convolution. A 
 matrix product; on a CPU, XLA takes ten times longer for it as a convolution with a dilated input,
 and for its gradient.
 
-Two bilinear kernels matter. `2 * factor` taps are the FCN release's (surgery.py: 4, 16, 32, 64; FCN-AlexNet
-takes 63). `2 * factor - 1` taps with `factor - 1` cut off on both sides maps n pixels to
-(n - 1) * factor + 1 and is align-corners resizing (DeepLab's Interp layer).
+Two bilinear kernels matter. `2 * factor` taps are the FCN release's (surgery.py: 4, 16, 32, 64;
+FCN-AlexNet takes 63). `2 * factor - 1` taps with `factor - 1` cut off on both sides maps n pixels
+to (n - 1) * factor + 1 and is align-corners resizing (DeepLab's Interp layer).
 """
 
 import jax.numpy as jnp

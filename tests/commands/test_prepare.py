@@ -85,7 +85,9 @@ def test_prepare_needs_the_splits_of_the_experiment(prepare):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_interrupted_build_is_never_read_and_made_anew(prepare, words, tmp_path, how):
     slow = (
-        "import sys, time; from pathlib import Path\n"
+        "import signal, sys, time; from pathlib import Path\n"
+        # A shell starts what it runs in the background deaf to Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from fcn_jax.commands import door; from fcn_jax.data import custom\n"
         "encode = custom.encode_pair\n"
         "def encode_slowly(pair, reading):\n"

@@ -58,7 +58,7 @@ def test_mistakes_are_told_in_a_line_or_two_and_nothing_is_written(launch, relea
             f"--output={output}",
         ): "unknown network 'vgg19'; known: vgg16",
         (released, "--network=mobilenetv2", f"--output={tmp_path / 'ours.bin'}"): "must end in",
-        (text, "--network=vgg16", f"--output={output}"): "a prototxt, which describes a network",
+        (text, "--network=vgg16", f"--output={output}"): "a prototxt describes a network",
         (tmp_path / "no.caffemodel", "--network=vgg16", f"--output={output}"): "no file of weights",
         (released, f"--output={output}"): "required: --network",
     }

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn_jax.models.layers import CAFFE, TORCHVISION
 from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import MODELS, get_model
 from fcn_jax.ops.geometry import receptive_field
@@ -244,3 +245,12 @@ def test_get_model_rejects_an_unknown_output_stride(name):
 def test_get_model_rejects_an_unknown_option():
     with pytest.raises(TypeError, match="unexpected keyword argument 'widht'"):
         get_model("vgg16_fcn8s", num_classes=2, widht=0.25)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_images_are_prepared_as_the_weights_expect(name):
+    for preprocess, expected in (("caffe", CAFFE), ("torchvision", TORCHVISION)):
+        model = get_model(name, num_classes=2, preprocess=preprocess)
+        assert model.backbone.preprocess == expected
+    with pytest.raises(ValueError, match="unknown model.preprocess 'keras'; known: caffe, torch"):
+        get_model(name, num_classes=2, preprocess="keras")
