@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from experiments import _plain
+
 
 class Backbone(NamedTuple):
     """A file that `import_weights` made, and what a network has to be like to take it."""
@@ -76,15 +78,22 @@ def _make_config(
         {
             "seed": 0,
             "data": {"source_dir": "", "data_dir": "", **data},
-            "augment": {"crop_size": 321, "scale_range": scale_range, "flip_prob": 0.5},
+            "augment": {
+                **_plain.AUGMENT,
+                "crop_size": 321,
+                "scale_range": scale_range,
+                "flip_prob": 0.5,
+            },
             "model": {
                 "width": 1.0,
                 "norm": "frozen",
+                "preprocess": "torchvision",
                 "dtype": "float32",
                 **backbone.model,
                 **model,
             },
             "init": {"workdir": "", "weights": backbone.weights, "leave": ()},
+            "loss": {**_plain.LOSS},
             "optim": {
                 "name": "adamw",
                 "learning_rate": 1e-3,

@@ -9,6 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments import _plain
+
 
 def make_config(
     model: dict[str, Any],
@@ -25,7 +27,7 @@ def make_config(
         {
             "seed": 0,
             "data": {"name": data, "source_dir": "", "data_dir": ""},
-            "augment": {**augment, "flip_prob": 0.5},
+            "augment": {**_plain.AUGMENT, "flip_prob": 0.5, **augment},
             "model": {
                 "width": width,
                 "norm": "batch",
@@ -34,6 +36,7 @@ def make_config(
                 **model,
             },
             "init": {"workdir": "", "weights": "", "leave": ()},
+            "loss": {**_plain.LOSS},
             "optim": {
                 "name": "adamw",
                 "learning_rate": learning_rate,

@@ -12,6 +12,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments import _plain
+
 BIAS_TWICE = ((r".*/bias", 2.0), (r".*/kernel", 1.0))
 BIAS_UNDECAYED = ((r".*/bias", 0.0), (r".*/kernel", 1.0))
 
@@ -110,9 +112,16 @@ def _make_config(
         {
             "seed": 1337,  # the FCN release's; no other of its random choices can be repeated
             "data": {"name": "voc", "source_dir": "", "data_dir": ""},
-            "augment": {"scale_range": (1.0, 1.0), **augment},
-            "model": {"width": 1.0, "dropout": 0.5, "dtype": "float32", **model},
+            "augment": {**_plain.AUGMENT, **augment},
+            "model": {
+                "width": 1.0,
+                "preprocess": "caffe",
+                "dropout": 0.5,
+                "dtype": "float32",
+                **model,
+            },
             "init": {"workdir": "", "weights": "", "leave": (), **init},
+            "loss": {**_plain.LOSS},
             "optim": {"name": "sgd", "weight_decay": 5e-4, **optim},
             "train": {"log_every": 20, **train},
             "eval": {

@@ -115,7 +115,7 @@ def test_everything_public_has_a_docstring(path):
 
 # --- experiments ------------------------------------------------------------------------------
 
-SECTIONS = ["augment", "data", "eval", "init", "model", "optim", "seed", "train"]
+SECTIONS = ["augment", "data", "eval", "init", "loss", "model", "optim", "seed", "train"]
 
 
 def _load(path, monkeypatch):
@@ -156,6 +156,7 @@ def test_every_experiment_says_source_run_expects_differs(path):
 def test_every_section_is_the_keywords_of_its_function(path, monkeypatch):
     from fcn_jax.data.datasets import DATASETS, get_dataset
     from fcn_jax.data.loader import train_batches
+    from fcn_jax.ops.losses import make_loss
     from fcn_jax.ops.metrics import CONVENTIONS
     from fcn_jax.train.evaluator import Evaluator
     from fcn_jax.train.init import init_from
@@ -171,7 +172,8 @@ def test_every_section_is_the_keywords_of_its_function(path, monkeypatch):
         batch_size=config["train"]["batch_size"], seed=0, start_step=0, ignore_label=255,
     )  # fmt: skip
     _bind(init_from, config["init"])
-    _bind(_train, config["train"], start_step=0, label_grid=None)
+    make_loss(num_classes=3, ignore_label=255, **config["loss"])
+    _bind(_train, config["train"], start_step=0, loss=None, label_grid=None)
     _bind(Evaluator, config["eval"])
     assert config["eval"]["convention"] in CONVENTIONS
 

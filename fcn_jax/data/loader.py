@@ -1,16 +1,28 @@
 """Batches for training (endless, augmented, repeatable) and for evaluation (every image once).
 
 Training data are functions of (seed, step) alone: shuffle, repeat and augment on the one global
-stream, and only then let every process take its part of each batch.
+stream, and only then let every process take its part of each batch. Threads, worker processes and
+devices change nothing.
 """
 
-from collections.abc import Generator, Mapping
+import signal
+from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
+from absl import flags
 
-from fcn_jax.data.transforms import FILL_RGB, pad_to, random_flip, random_scale_crop
+from fcn_jax.data.transforms import (
+    FILL_RGB,
+    Range,
+    jitter_colors,
+    pad_to,
+    random_blur,
+    random_crop,
+    random_flip,
+)
 
 
 @runtime_checkable
@@ -29,23 +41,46 @@ def train_batches(
     seed: int,
     start_step: int = 0,
     crop_size: int,
-    scale_range: tuple[float, float] = (1.0, 1.0),
+    scale_range: Range = (1.0, 1.0),
+    scales: Sequence[float] = (),
+    rotation_range: Range = (0.0, 0.0),
+    max_class_share: float = 1.0,
     flip_prob: float = 0.5,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
+    blur_prob: float = 0.0,
+    blur_sigma_range: Range = (0.1, 2.0),
     ignore_label: int = 255,
     num_threads: int = 2,
+    num_workers: int = 0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Generator[dict[str, np.ndarray], None, None]:
-    """Yields training batches for ever; `.close()` ends the reading threads.
+    """Yields training batches for ever; `.close()` ends the reading threads and processes.
 
     Every epoch is a fresh permutation; a batch may span two epochs. Image `i` of global batch `k`
     goes to process `i % process_count`, so the global batch is the same for any process count.
+
+    Each crop is cut out of its scaled and rotated image; then its colours change, it is blurred,
+    padded and mirrored (`transforms`: random_crop, jitter_colors, random_blur, random_flip).
 
     Args:
       batch_size: images per step over all processes.
       start_step: the first batch to yield; costs nothing, nothing is read before it.
       crop_size: height and width of the crops, in pixels.
       scale_range: images are resized by a factor drawn uniformly between these two.
+      scales: if there are any, the factor is one of these instead.
+      rotation_range: images are rotated by an angle between these two, in degrees.
+      max_class_share: a crop with more of one class is drawn again; 1 takes every crop.
+      flip_prob: of mirroring left and right.
+      brightness, contrast, saturation: are multiplied by a factor between 1 - this and 1 + this.
+      hue: is turned by a share of the full circle between - this and this.
+      blur_prob, blur_sigma_range: how often, and with which standard deviation in pixels.
+      num_threads: that read ahead, in each worker if there are any.
+      num_workers: processes that read ahead; 0 reads in this one. Workers start slowly and copy
+        every batch: they pay where many cores wait for one Python.
 
     Yields:
       {"images": uint8 [b, crop_size, crop_size, 3] RGB, "labels": uint8 [b, crop_size, crop_size]}
@@ -57,21 +92,49 @@ def train_batches(
         raise ValueError("cannot train on an empty split: it has no image")
     if crop_size < 1:
         raise ValueError(f"crop_size={crop_size} must be a positive number of pixels")
-    low, high = scale_range
-    if not 0 < low <= high:
-        raise ValueError(f"scale_range=({low}, {high}) must be (low, high) with 0 < low <= high")
-    if not 0 <= flip_prob <= 1:
-        raise ValueError(f"flip_prob={flip_prob} must lie in [0, 1]")
-    if seed < 0:
-        raise ValueError(f"seed={seed} must not be negative")
+    scale_range = _check_range("scale_range", scale_range, above=0)
+    if not all(scale > 0 for scale in scales):
+        raise ValueError(f"scales={tuple(scales)} must be positive")
+    rotation_range = _check_range("rotation_range", rotation_range)
+    blur_sigma_range = _check_range("blur_sigma_range", blur_sigma_range, above=0)
+    if not 0 < max_class_share <= 1:
+        raise ValueError(f"max_class_share={max_class_share} must lie in (0, 1]; 1 is off")
+    shares = {"flip_prob": flip_prob, "blur_prob": blur_prob, "brightness": brightness}
+    for name, value in {**shares, "contrast": contrast, "saturation": saturation}.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}={value} must lie in [0, 1]")
+    if not 0 <= hue <= 0.5:
+        raise ValueError(f"hue={hue} must lie in [0, 0.5]: half a circle reaches every hue")
+    for name, value in {
+        "seed": seed,
+        "num_threads": num_threads,
+        "num_workers": num_workers,
+    }.items():
+        if value < 0:
+            raise ValueError(f"{name}={value} must not be negative")
+
+    crop = partial(
+        random_crop,
+        size=crop_size,
+        scale_range=scale_range,
+        scales=tuple(scales),
+        rotation_range=rotation_range,
+        max_class_share=max_class_share,
+        fill_rgb=FILL_RGB,
+        ignore_label=ignore_label,
+    )
 
     def augment(record: Mapping[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        image, label = random_scale_crop(
-            rng,
-            record["image"],
-            record["label"],
-            scale_range=(low, high),
-            size=crop_size,
+        image, label = crop(rng, record["image"], record["label"])
+        image = jitter_colors(
+            rng, image, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue
+        )
+        image = random_blur(rng, image, prob=blur_prob, sigma_range=blur_sigma_range)
+        image, label = pad_to(
+            image,
+            label,
+            height=crop_size,
+            width=crop_size,
             fill_rgb=FILL_RGB,
             ignore_label=ignore_label,
         )
@@ -83,7 +146,9 @@ def train_batches(
     batches = stream[process_index::process_count].batch(
         batch_size // process_count, drop_remainder=True
     )
-    return _iterate(batches, start_step=start_step, num_threads=num_threads)
+    return _iterate(
+        batches, start_step=start_step, num_threads=num_threads, num_workers=num_workers
+    )
 
 
 def eval_batches(
@@ -112,7 +177,7 @@ def eval_batches(
     if size_multiple < 1:
         raise ValueError(f"size_multiple={size_multiple} must be a positive number of pixels")
     return _group_by_shape(
-        _iterate(grain.MapDataset.source(source), start_step=0, num_threads=num_threads),
+        _iterate(grain.MapDataset.source(source), num_threads=num_threads),
         batch_size=batch_size,
         size_multiple=size_multiple,
         ignore_label=ignore_label,
@@ -130,17 +195,38 @@ def _check_batch_size(batch_size: int, process_index: int, process_count: int) -
         raise ValueError(f"process_index={process_index} must lie in [0, {process_count})")
 
 
+def _check_range(name: str, value: Range, *, above: float = -np.inf) -> Range:
+    low, high = value
+    if not above < low <= high:
+        least = "" if above == -np.inf else f"{above} < "
+        raise ValueError(f"{name}=({low}, {high}) must be (low, high) with {least}low <= high")
+    return low, high
+
+
 def _iterate(
-    elements: grain.MapDataset, *, start_step: int, num_threads: int
+    elements: grain.MapDataset, *, start_step: int = 0, num_threads: int, num_workers: int = 0
 ) -> Generator[Any, None, None]:
-    """Reads elements ahead in a few threads; grain's default would buffer 500 of them."""
+    """Reads elements ahead; grain's default would buffer 500 of them."""
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(4, num_threads))
-    iterator = iter(elements.to_iter_dataset(options))
-    iterator.set_state({"next_index": start_step})
+    # A slice, not a state of the iterator: that of workers is another than that of threads.
+    dataset = elements[start_step:].to_iter_dataset(options)
+    if num_workers:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # grain asks absl, which nobody here uses
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
+            worker_init_fn=_leave_interrupts_to_the_parent,
+        )
+    iterator = iter(dataset)
     try:
         yield from iterator
     finally:
         iterator.close()
+
+
+def _leave_interrupts_to_the_parent(worker_index: int, worker_count: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the parent decides when its workers end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _group_by_shape(

@@ -12,6 +12,7 @@ import jax
 
 from fcn_jax.data.loader import train_batches
 from fcn_jax.models.table import finest_stride, layer_table, output_stride
+from fcn_jax.ops.losses import Loss, make_loss
 from fcn_jax.train import parallel
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
 from fcn_jax.train.init import init_from
@@ -29,7 +30,7 @@ def train(
     """Trains an experiment in its run folder, going on from what is there.
 
     Args:
-        config: the sections data, augment, model, optim, train and eval, and the seed.
+        config: the sections data, augment, model, init, loss, optim, train and eval, and the seed.
         experiment, command: noted in run.json.
 
     Returns:
@@ -47,6 +48,11 @@ def train(
         "ignore_label": setup.dataset.labels.ignore_label,
         **config["augment"],
     }
+    loss = make_loss(
+        num_classes=setup.dataset.labels.num_classes,
+        ignore_label=setup.dataset.labels.ignore_label,
+        **config["loss"],
+    )
     source = setup.dataset.source(config["train"]["split"])
     train_batches(source, **batch_options).close()  # its checks come before the folder is touched
     run = RunFolder(workdir)
@@ -83,6 +89,7 @@ def train(
                 state,
                 batches,
                 start_step=start_step,
+                loss=loss,
                 label_grid=find_label_grid(setup.model, crop_size=config["augment"]["crop_size"]),
                 **config["train"],
             )
@@ -98,6 +105,7 @@ def _train(
     batches: Iterator[dict],
     *,
     start_step: int,
+    loss: Loss,
     label_grid: LabelGrid,
     split: str,
     num_steps: int,
@@ -112,6 +120,7 @@ def _train(
     train_step = make_train_step(
         setup.model,
         setup.optimizer,
+        loss=loss,
         key=setup.key,
         ignore_label=setup.dataset.labels.ignore_label,
         devices=setup.devices,
@@ -182,11 +191,11 @@ _LOGGED = ("split", "step", "mean_iou", "pixel_acc", "mean_acc", "fw_iou", "loss
 
 
 def _summarize(window: list[dict[str, Any]]) -> dict[str, float]:
-    """Reduces the sums of some steps: the mean loss of a labelled pixel, the largest gradient."""
-    num_pixels = sum(int(sums["num_pixels"]) for sums in window)
+    """Reduces the sums of some steps: the loss, as the mean of a labelled pixel, the largest gradient."""
+    count = math.fsum(float(sums["count"]) for sums in window)
     loss_sum = math.fsum(float(sums["loss_sum"]) for sums in window)
     return {
-        "loss": loss_sum / num_pixels if num_pixels else 0.0,
+        "loss": loss_sum / count if count else 0.0,
         "grad_norm": max(float(sums["grad_norm"]) for sums in window),
     }
 

@@ -11,7 +11,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Integer
 
-from fcn_jax.ops.losses import softmax_cross_entropy
+from fcn_jax.ops.losses import Loss, softmax_cross_entropy
 from fcn_jax.ops.metrics import confusion_counts, near_boundary
 from fcn_jax.train import parallel
 from fcn_jax.train.state import TrainState
@@ -46,6 +46,7 @@ def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
+    loss: Loss,
     key: jax.Array,
     ignore_label: int,
     devices: Sequence[jax.Device],
@@ -56,19 +57,20 @@ def make_train_step(
     """Makes the update `(state, batch) -> (state, sums)`, mapped over `devices`.
 
     The batch is `{"images": [d, b, h, w, 3], "labels": [d, b, h, w]}`. The sums, over the whole
-    batch, are `loss_sum` (nats), `num_pixels` (labelled ones) and `grad_norm`.
+    batch, are `loss_sum`, `count` (their ratio is the loss) and `grad_norm`.
 
     Args:
         key: dropout draws from it, by step, device and part.
-        normalize: Caffe's word: true divides loss and gradients by the number of labelled pixels
-            of the whole batch, false (the FCN release) by the number of images.
+        normalize: Caffe's word: true divides the loss by its count, the number of labelled pixels
+            of the whole batch (or what takes its place there), false (the FCN release) by the
+            number of images.
         iter_size: Caffe's word: the batch runs in this many parts, one after the other, each of
             them divided by its own number; the update takes the mean of their gradients.
         label_grid: which pixels the network scores in training.
     """
 
     def gradients(params, batch_stats, part: dict, key: jax.Array) -> tuple[Any, dict, Any]:
-        def loss(params):
+        def objective(params):
             logits, updates = model.apply(
                 {"params": params, "batch_stats": batch_stats},
                 part["images"],
@@ -77,28 +79,33 @@ def make_train_step(
                 rngs={"dropout": key},
             )
             labels = label_grid.sample(part["labels"], logits.shape[1:3], ignore_label=ignore_label)
-            loss_sum, num_pixels = softmax_cross_entropy(logits, labels, ignore_label=ignore_label)
-            num_pixels = parallel.all_sum(num_pixels)
+            ours, count = loss.sums(logits, labels, all_sum=parallel.all_sum)
+            parts, count = parallel.all_sum((lax.stop_gradient(ours), count))
             num_images = parallel.all_sum(part["images"].shape[0])
-            divisor = jnp.maximum(num_pixels, 1) if normalize else num_images
-            return loss_sum / divisor, (loss_sum, num_pixels, updates.get("batch_stats", {}))
+            divisor = jnp.where(count > 0, count, 1) if normalize else num_images
+            # How this device moves the loss. The gradients are added over the devices later; one
+            # through the sum of all devices would be counted as often as there are devices.
+            loss_sum, slopes = jax.value_and_grad(loss.total)(parts, count)
+            share = sum(jnp.sum(slopes[name] * ours[name]) for name in ours)
+            sums = {"loss_sum": loss_sum, "count": count}
+            return share / divisor, (sums, updates.get("batch_stats", {}))
 
-        grads, (loss_sum, num_pixels, batch_stats) = jax.grad(loss, has_aux=True)(params)
-        return grads, {"loss_sum": loss_sum, "num_pixels": num_pixels}, batch_stats
+        grads, (sums, batch_stats) = jax.grad(objective, has_aux=True)(params)
+        return grads, sums, batch_stats
 
     def accumulate(state: TrainState, batch: dict, key: jax.Array) -> tuple[Any, dict, Any]:
         def add(total, part):
             index, part = part
-            grads, sums, batch_stats = total
+            grads, batch_stats = total
             part_key = jax.random.fold_in(key, index)
-            *more, batch_stats = gradients(state.params, batch_stats, part, part_key)
-            return (*jax.tree.map(jnp.add, (grads, sums), tuple(more)), batch_stats), None
+            more, sums, batch_stats = gradients(state.params, batch_stats, part, part_key)
+            return (jax.tree.map(jnp.add, grads, more), batch_stats), sums
 
         parts = jax.tree.map(lambda a: a.reshape(iter_size, -1, *a.shape[1:]), batch)
-        sums = {"loss_sum": jnp.zeros(()), "num_pixels": jnp.zeros((), jnp.int32)}
-        none = jax.tree.map(jnp.zeros_like, state.params), sums, state.batch_stats
-        (grads, sums, batch_stats), _ = lax.scan(add, none, (jnp.arange(iter_size), parts))
-        return jax.tree.map(lambda grad: grad / iter_size, grads), sums, batch_stats
+        none = jax.tree.map(jnp.zeros_like, state.params), state.batch_stats
+        (grads, batch_stats), sums = lax.scan(add, none, (jnp.arange(iter_size), parts))
+        grads = jax.tree.map(lambda grad: grad / iter_size, grads)
+        return grads, jax.tree.map(lambda values: values.sum(0), sums), batch_stats
 
     def update(state: TrainState, batch: dict) -> tuple[TrainState, dict[str, jax.Array]]:
         step_key = parallel.device_key(key, state.step)
@@ -109,11 +116,7 @@ def make_train_step(
         grads, sums, batch_stats = total
         grads = parallel.all_sum(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        sums = {
-            **sums,
-            "loss_sum": parallel.all_sum(sums["loss_sum"]),
-            "grad_norm": optax.tree.norm(grads),
-        }
+        sums = {**sums, "grad_norm": optax.tree.norm(grads)}
         state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),

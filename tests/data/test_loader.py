@@ -1,3 +1,7 @@
+import hashlib
+import multiprocessing
+import threading
+import time
 from itertools import islice
 
 import numpy as np
@@ -5,8 +9,18 @@ import pytest
 
 from fcn_jax.data.loader import eval_batches, train_batches
 from fcn_jax.data.transforms import FILL_RGB
+from fcn_jax.train import parallel
 
 AUGMENT = {"crop_size": 24, "scale_range": (0.6, 1.6), "flip_prob": 0.5}
+EVERYTHING = {
+    "rotation_range": (-20.0, 20.0),
+    "max_class_share": 0.2,
+    "brightness": 0.3,
+    "contrast": 0.3,
+    "saturation": 0.3,
+    "hue": 0.1,
+    "blur_prob": 0.5,
+}
 
 
 def take(count, source, *, batch_size=4, seed=7, **options):
@@ -29,12 +43,45 @@ def test_train_batches_have_the_promised_shape(pairs):
     assert batch["labels"].shape == (4, 24, 24) and batch["labels"].dtype == np.uint8
 
 
-def test_train_batches_do_not_depend_on_threads(pairs):
-    assert_same(take(9, pairs, num_threads=0), take(9, pairs, num_threads=3))
+def digest(array):
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
 
 
-def test_train_batches_of_two_processes_interleave_to_those_of_one(pairs):
-    parts = [take(9, pairs, process_index=index, process_count=2) for index in range(2)]
+@pytest.fixture
+def many(pairs):
+    """Four hundred pairs: grain takes long to shuffle a handful."""
+    return pairs * 40
+
+
+def test_train_batches_are_unchanged(many):
+    """Every published number depends on them: another digest is another data set for all runs."""
+    batches = take(200, many)
+    assert digest(np.stack([batch["labels"] for batch in batches])) == "da0fb3adf4737309"
+    assert digest(np.stack([batch["images"] for batch in batches])) == "c4b83233d9d5526d"
+
+
+_reference = []
+
+
+@pytest.fixture
+def reference(many):
+    """The first 200 batches with every augmentation, read one by one in one process."""
+    if not _reference:
+        _reference.extend(take(200, many, num_threads=0, **EVERYTHING))
+    return _reference
+
+
+@pytest.mark.parametrize("num_threads", [1, 4])
+def test_first_200_batches_do_not_depend_on_threads(many, reference, num_threads):
+    assert_same(take(200, many, num_threads=num_threads, **EVERYTHING), reference)
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_first_200_batches_of_processes_interleave_to_those_of_one(many, reference, process_count):
+    parts = [
+        take(200, many, process_index=index, process_count=process_count, **EVERYTHING)
+        for index in range(process_count)
+    ]
     merged = [
         {
             key: np.stack([part[key] for part in step], axis=1).reshape(4, *step[0][key].shape[1:])
@@ -42,7 +89,41 @@ def test_train_batches_of_two_processes_interleave_to_those_of_one(pairs):
         }
         for step in zip(*parts, strict=True)
     ]
-    assert_same(merged, take(9, pairs))
+    assert_same(merged, reference)
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4])
+def test_first_200_batches_on_devices_are_those_of_one(reference, num_devices):
+    for batch in reference:
+        shards = parallel.shard(batch, num_devices)
+        for name, array in shards.items():
+            assert len(array) == num_devices
+            np.testing.assert_array_equal(np.concatenate(array), batch[name])
+
+
+@pytest.mark.slow  # two processes that import everything
+def test_first_200_batches_do_not_depend_on_workers_and_the_workers_end(many, reference):
+    batches = train_batches(
+        many, batch_size=4, seed=7, start_step=100, num_workers=2, **AUGMENT, **EVERYTHING
+    )
+    assert_same(list(islice(batches, 100)), reference[100:])
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    batches.close()
+    assert not any(worker.is_alive() for worker in workers)
+    assert_same(take(100, many, num_workers=1, **EVERYTHING), reference[:100])
+
+
+def test_closing_ends_the_threads(pairs):
+    before = threading.active_count()
+    batches = train_batches(pairs, batch_size=4, seed=7, num_threads=3, **AUGMENT)
+    next(batches)
+    assert threading.active_count() > before
+    batches.close()
+    deadline = time.monotonic() + 10  # they finish the image that they are at
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
 
 
 def test_jump_to_start_step_equals_the_uninterrupted_stream(pairs):
@@ -91,7 +172,15 @@ def test_train_padding_is_void(pairs):
         ({"process_index": 1}, r"process_index=1 must lie in \[0, 1\)"),
         ({"crop_size": 0}, "crop_size=0 must be"),
         ({"scale_range": (1.5, 0.5)}, r"scale_range=\(1.5, 0.5\) must be \(low, high\)"),
+        ({"scale_range": (0.0, 1.0)}, "scale_range=.* 0 < low <= high"),
+        ({"scales": (1.0, 0.0)}, r"scales=\(1.0, 0.0\) must be positive"),
+        ({"rotation_range": (5, -5)}, r"rotation_range=\(5, -5\) must be .* low <= high"),
+        ({"max_class_share": 0.0}, r"max_class_share=0.0 must lie in \(0, 1\]"),
         ({"flip_prob": 50.0}, r"flip_prob=50.0 must lie in \[0, 1\]"),
+        ({"contrast": 1.5}, r"contrast=1.5 must lie in \[0, 1\]"),
+        ({"hue": 0.6}, r"hue=0.6 must lie in \[0, 0.5\]"),
+        ({"blur_sigma_range": (0, 1)}, "blur_sigma_range=.* 0 < low <= high"),
+        ({"num_workers": -1}, "num_workers=-1 must not be negative"),
         ({"seed": -1}, "seed=-1 must not be negative"),
     ],
 )
@@ -159,6 +248,20 @@ def test_eval_batches_of_two_processes_have_equal_shapes_and_share_the_images(pa
     assert [b["images"].shape for b in parts[0]] == [b["images"].shape for b in parts[1]]
     assert all(len(batch["ids"]) == 2 for batch in parts[0])
     assert set(real_images(parts[0] + parts[1])) == {pair["id"] for pair in pairs}
+
+
+def test_scales_and_ranges_may_come_as_lists_from_json(pairs):
+    options = {"scales": (0.5, 1.0), "rotation_range": (0.0, 0.0)}
+    lists = {key: list(value) for key, value in options.items()}
+    assert_same(take(2, pairs, **options), take(2, pairs, **lists))
+
+
+def test_padding_keeps_its_colour_whatever_happens_to_the_image(pairs):
+    options = {**EVERYTHING, "rotation_range": (0.0, 0.0), "blur_prob": 1.0}
+    (batch,) = take(1, pairs[:1], batch_size=2, crop_size=90, flip_prob=0.0, **options)
+    padding = batch["labels"] == 255  # nothing in the labels is void
+    assert padding.any(axis=(1, 2)).all()
+    assert np.all(batch["images"][padding] == FILL_RGB)
 
 
 def test_eval_batches_do_not_depend_on_threads(pairs):

@@ -1,11 +1,14 @@
-"""The loss against a loop over pixels; void stays out of it."""
+"""Losses against loops over pixels, sorting and optax; void stays out of all of them."""
+
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from fcn_jax.ops.losses import softmax_cross_entropy
+from fcn_jax.ops.losses import make_loss, softmax_cross_entropy
 from tests import oracles
 
 VOID = 255
@@ -113,3 +116,178 @@ def test_loss_of_bfloat16_logits_is_summed_in_float32(rng):
 def test_loss_takes_labels_of_any_integer_type(rng, dtype):
     logits, labels = _batch(rng)
     assert _loss(logits, labels.astype(dtype)) == _loss(logits, labels)
+
+
+# --- make_loss --------------------------------------------------------------------------------
+
+WEIGHTS = (1.0, 0.2, 3.0, 0.0, 2.5)
+OPTIONS = {
+    "plain": {},
+    "weights": {"class_weights": WEIGHTS},
+    "ohem": {"ohem_fraction": 0.3},
+    "dice": {"dice_weight": 0.7, "cross_entropy_weight": 0.0},
+    "everything": {
+        "class_weights": WEIGHTS,
+        "ohem_fraction": 0.3,
+        "dice_weight": 0.7,
+        "cross_entropy_weight": 2.0,
+    },
+}
+every_loss = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+
+
+def _make(**options):
+    return make_loss(num_classes=5, ignore_label=VOID, **options)
+
+
+def _mean(logits, labels, **options):
+    """The loss of a batch that is all on one device."""
+    loss = _make(**options)
+    parts, count = loss.sums(jnp.asarray(logits), jnp.asarray(labels))
+    return loss.total(parts, count) / jnp.where(count > 0, count, 1)
+
+
+def _values(logits, labels):
+    """The cross entropy of every labelled pixel, and its class."""
+    pixels = [
+        (oracles.cross_entropy(logits[pixel][None], labels[pixel][None], ignore_label=VOID)[0])
+        for pixel in np.ndindex(labels.shape)
+        if labels[pixel] != VOID
+    ]
+    return np.array(pixels), labels[labels != VOID]
+
+
+def test_plain_loss_is_the_cross_entropy(rng):
+    logits, labels = _batch(rng)
+    loss_sum, count = _loss(logits, labels)
+    loss = _make()
+    parts, other_count = loss.sums(jnp.asarray(logits), jnp.asarray(labels))
+    assert loss.total(parts, other_count) == loss_sum and other_count == count
+
+
+def test_weighted_mean_matches_pixel_loop(rng):
+    logits, labels = _batch(rng)
+    values, classes = _values(logits, labels)
+    weights = np.array(WEIGHTS)[classes]
+    expected = (weights * values).sum() / weights.sum()
+    np.testing.assert_allclose(_mean(logits, labels, class_weights=WEIGHTS), expected, rtol=1e-6)
+
+
+@every_loss
+def test_equal_class_weights_change_nothing(rng, options):
+    logits, labels = _batch(rng)
+    unweighted = {key: value for key, value in options.items() if key != "class_weights"}
+    weighted = _mean(logits, labels, **unweighted, class_weights=(7.0,) * 5)
+    np.testing.assert_allclose(weighted, _mean(logits, labels, **unweighted), rtol=1e-6)
+
+
+def test_pixels_of_class_weight_0_have_no_part_in_the_loss(rng):
+    logits, labels = _batch(rng)
+    options = {"class_weights": WEIGHTS}
+    without = np.where(labels == WEIGHTS.index(0.0), VOID, labels)
+    assert _mean(logits, labels, **options) == _mean(logits, without, **options)
+
+
+@pytest.mark.parametrize("weights", [(), WEIGHTS])
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.999])
+def test_ohem_matches_sorting(rng, fraction, weights):
+    logits, labels = _batch(rng)
+    values, classes = _values(logits, labels)
+    pixel_weights = np.array(weights or (1.0,) * 5)[classes]
+    hardest = np.argsort(values * pixel_weights)[::-1][: math.ceil(fraction * len(values))]
+    expected = (values * pixel_weights)[hardest].sum() / pixel_weights[hardest].sum()
+    mean = _mean(logits, labels, ohem_fraction=fraction, class_weights=weights)
+    np.testing.assert_allclose(mean, expected, rtol=1e-6)
+
+
+def test_ohem_keeps_all_that_tie(rng):
+    _, labels = _batch(rng)
+    zeros = np.zeros((*labels.shape, 5), np.float32)
+    _, count = _make(ohem_fraction=0.1).sums(jnp.asarray(zeros), jnp.asarray(labels))
+    assert count == (labels != VOID).sum()
+
+
+@pytest.mark.parametrize("weights", [(), WEIGHTS])
+def test_dice_matches_optax(rng, weights):
+    logits, labels = _batch(rng)
+    valid = labels != VOID
+    expected = optax.losses.dice_loss(
+        jnp.asarray(logits[valid][None]), jax.nn.one_hot(labels[valid], 5)[None], reduction="none"
+    )
+    expected = np.average(expected[0], weights=weights or None)
+    options = {**OPTIONS["dice"], "class_weights": weights}
+    np.testing.assert_allclose(_mean(logits, labels, **options), 0.7 * expected, rtol=1e-5)
+
+
+def test_dice_of_a_perfect_prediction_is_zero(rng):
+    _, labels = _batch(rng)
+    logits = 100 * jax.nn.one_hot(labels, 5)
+    np.testing.assert_allclose(_mean(logits, labels, **OPTIONS["dice"]), 0, atol=1e-6)
+
+
+def test_loss_is_the_sum_of_its_terms(rng):
+    logits, labels = _batch(rng)
+    dice = _mean(logits, labels, **OPTIONS["dice"])
+    expected = 3 * _mean(logits, labels) + dice
+    both = _mean(logits, labels, cross_entropy_weight=3.0, dice_weight=0.7)
+    np.testing.assert_allclose(both, expected, rtol=1e-6)
+
+
+@every_loss
+@pytest.mark.parametrize("num_devices", [3, 6])
+def test_devices_do_not_change_a_loss(rng, options, num_devices):
+    """As one mapped function, which adds over the devices what the loss asks for."""
+    logits, labels = _batch(rng)
+    labels[0] = VOID  # the devices have nothing like equal shares of the labels
+    loss = _make(**options)
+
+    def sums(logits, labels):
+        return loss.sums(logits, labels, all_sum=lambda tree: jax.lax.psum(tree, "d"))
+
+    ours = logits.reshape(num_devices, 1, -1, 5, 5), labels.reshape(num_devices, 1, -1, 5)
+    parts, count = jax.tree.map(lambda each: each.sum(0), jax.vmap(sums, axis_name="d")(*ours))
+    mean = loss.total(parts, count) / count
+    np.testing.assert_allclose(mean, _mean(logits, labels, **options), rtol=1e-6)
+
+
+@every_loss
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_void_pixels_never_enter_any_loss(rng, options, value):
+    logits, labels = _batch(rng)
+    spoiled = np.where((labels == VOID)[..., None], np.float32(value), logits)
+
+    def mean(logits):
+        return _mean(logits, labels, **options)
+
+    clean, clean_gradient = jax.value_and_grad(mean)(jnp.asarray(logits))
+    dirty, gradient = jax.value_and_grad(mean)(jnp.asarray(spoiled))
+    assert clean == dirty and np.isfinite(clean)
+    np.testing.assert_array_equal(gradient, clean_gradient)
+    np.testing.assert_array_equal(gradient[labels == VOID], 0)
+    assert np.any(gradient != 0)
+
+
+@every_loss
+def test_batch_of_void_gives_nothing(options):
+    labels = np.full((1, 2, 2), VOID)
+    mean, gradient = jax.value_and_grad(lambda logits: _mean(logits, labels, **options))(
+        jnp.ones((1, 2, 2, 5))
+    )
+    assert mean == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_weights": (1.0, 2.0)}, "class_weights has 2 values for 5 classes"),
+        ({"class_weights": (1.0, 1, 1, 1, -1)}, "must not be negative"),
+        ({"class_weights": (0.0,) * 5}, "nor all 0"),
+        ({"ohem_fraction": 0.0}, r"ohem_fraction=0.0 must lie in \(0, 1\]"),
+        ({"dice_weight": -1.0}, "dice_weight=-1.0 must not be negative"),
+        ({"cross_entropy_weight": 0.0}, "nor both 0"),
+    ],
+)
+def test_make_loss_rejects_option(options, message):
+    with pytest.raises(ValueError, match=message):
+        _make(**options)

@@ -71,6 +71,7 @@ def make_config() -> dict:
             "dropout": 0.5,
         },
         "init": {},
+        "loss": {},
         "optim": {"name": "adamw", "learning_rate": 1e-2, "schedule": "poly"},
         "train": {
             "split": "train",

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 
+from fcn_jax.ops.losses import make_loss
 from fcn_jax.train import parallel
 from fcn_jax.train.state import init_state, init_variables
 from fcn_jax.train.steps import LabelGrid, make_train_step
@@ -24,11 +25,25 @@ def make_batch(num_images: int = 4, size: int = 40) -> dict[str, np.ndarray]:
     }
 
 
-def step_once(model, variables, batch, *, num_devices=1, optimizer=None, **options):
+EVERY_TERM = {
+    "class_weights": tuple(1 + index % 3 for index in range(NUM_CLASSES)),
+    "ohem_fraction": 0.4,
+    "cross_entropy_weight": 0.5,
+    "dice_weight": 2.0,
+}
+
+
+def step_once(model, variables, batch, *, num_devices=1, optimizer=None, loss=None, **options):
     optimizer = optimizer or optax.sgd(0.1)
     devices = parallel.get_devices(num_devices)
     train_step = make_train_step(
-        model, optimizer, key=jax.random.key(1), ignore_label=VOID, devices=devices, **options
+        model,
+        optimizer,
+        loss=make_loss(num_classes=NUM_CLASSES, ignore_label=VOID, **loss or {}),
+        key=jax.random.key(1),
+        ignore_label=VOID,
+        devices=devices,
+        **options,
     )
     state = parallel.replicate(init_state(variables, optimizer), devices)
     return jax.device_get(train_step(state, parallel.shard(batch, num_devices)))
@@ -39,7 +54,7 @@ def test_first_loss_of_zero_scores_is_log_num_classes(make_model, name):
     model = make_model(name=name)
     variables = init_variables(jax.random.key(0, impl="rbg"), model)
     _, sums = step_once(model, variables, make_batch())
-    loss = sums["loss_sum"] / sums["num_pixels"]
+    loss = sums["loss_sum"] / sums["count"]
     np.testing.assert_allclose(loss, np.log(NUM_CLASSES), rtol=1e-6)
 
 
@@ -49,17 +64,21 @@ def test_void_only_batch_gives_no_loss_and_no_gradient(make_model, random_variab
     batch = make_batch()
     batch["labels"][:] = VOID
     state, sums = step_once(model, variables, batch)
-    assert sums["loss_sum"] == 0 and sums["num_pixels"] == 0 and sums["grad_norm"] == 0
+    assert sums["loss_sum"] == 0 and sums["count"] == 0 and sums["grad_norm"] == 0
     jax.tree.map(np.testing.assert_array_equal, state.params, variables["params"])
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
-def test_devices_do_not_change_a_step(make_model, random_variables, norm):
+@pytest.mark.parametrize(("norm", "loss"), [("batch", {}), ("none", {}), ("none", EVERY_TERM)])
+def test_devices_do_not_change_a_step(make_model, random_variables, norm, loss):
     model = make_model(norm=norm)
     variables = random_variables(model)
-    results = [step_once(model, variables, make_batch(), num_devices=count) for count in (1, 2, 4)]
+    results = [
+        step_once(model, variables, make_batch(), num_devices=count, loss=loss)
+        for count in (1, 2, 4)
+    ]
     for other, sums in results[1:]:
-        assert sums["num_pixels"] == results[0][1]["num_pixels"]
+        assert sums["count"] == results[0][1]["count"]
+        np.testing.assert_allclose(sums["loss_sum"], results[0][1]["loss_sum"], rtol=1e-5)
         # Sums over devices run in another order than sums within one.
         for ours, theirs in zip(
             jax.tree.leaves(results[0][0].variables),
@@ -69,11 +88,36 @@ def test_devices_do_not_change_a_step(make_model, random_variables, norm):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def test_step_goes_down_the_gradient_of_the_whole_loss(make_model, random_variables):
+    model = make_model(norm="none")
+    variables, batch = random_variables(model), make_batch()
+    loss = make_loss(num_classes=NUM_CLASSES, ignore_label=VOID, **EVERY_TERM)
+
+    @jax.jit
+    @jax.value_and_grad
+    def objective(params, images, labels):
+        logits = model.apply({"params": params}, images, train=False)  # there is no dropout
+        parts, count = loss.sums(logits, labels)
+        return loss.total(parts, count) / count
+
+    value, grads = objective(variables["params"], batch["images"], batch["labels"])
+    state, sums = step_once(
+        model, variables, batch, num_devices=2, optimizer=optax.sgd(1.0), loss=EVERY_TERM
+    )
+    np.testing.assert_allclose(sums["loss_sum"] / sums["count"], value, rtol=1e-5)
+    jax.tree.map(
+        lambda new, old, grad: np.testing.assert_allclose(old - new, grad, rtol=1e-3, atol=1e-4),
+        state.params,
+        variables["params"],
+        grads,
+    )
+
+
 def test_caffe_sum_is_mean_times_pixels_per_image(make_model, random_variables):
     model = make_model()
     variables, batch = random_variables(model), make_batch()
     mean, sums = step_once(model, variables, batch, optimizer=optax.sgd(1e-3))
-    pixels_per_image = float(sums["num_pixels"]) / len(batch["images"])
+    pixels_per_image = float(sums["count"]) / len(batch["images"])
     total, _ = step_once(
         model, variables, batch, optimizer=optax.sgd(1e-3 / pixels_per_image), normalize=False
     )
@@ -91,7 +135,7 @@ def test_iter_size_takes_the_mean_of_the_gradients_of_the_parts(make_model, rand
         step_once(model, variables, {name: array[i : i + 1] for name, array in batch.items()})
         for i in range(4)
     ]
-    assert sums["num_pixels"] == sum(part["num_pixels"] for _, part in alone)
+    assert sums["count"] == sum(part["count"] for _, part in alone)
     np.testing.assert_allclose(sums["loss_sum"], sum(part["loss_sum"] for _, part in alone), 1e-6)
     # From the same start, the mean of the gradients leads to the mean of where each alone leads.
     mean = jax.tree.map(lambda *leaves: np.mean(leaves, 0), *(state.params for state, _ in alone))
