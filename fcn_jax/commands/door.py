@@ -26,6 +26,7 @@ COMMANDS = (
     "summary",
     "check_data",
     "prepare",
+    "preview",
     "train",
     "evaluate",
     "compare",

@@ -191,7 +191,7 @@ _LOGGED = ("split", "step", "mean_iou", "pixel_acc", "mean_acc", "fw_iou", "loss
 
 
 def _summarize(window: list[dict[str, Any]]) -> dict[str, float]:
-    """Reduces the sums of some steps: the loss, as the mean of a labelled pixel, the largest gradient."""
+    """Reduces the sums of some steps: the mean loss of all their pixels, the largest gradient."""
     count = math.fsum(float(sums["count"]) for sums in window)
     loss_sum = math.fsum(float(sums["loss_sum"]) for sums in window)
     return {
