@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from fcn_jax.data.transforms import (
     FILL_RGB,
@@ -215,18 +215,25 @@ def _iterate(
             flags.FLAGS.mark_as_parsed()  # grain asks absl, which nobody here uses
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=_begin_worker,
         )
     iterator = iter(dataset)
     try:
-        yield from iterator
+        for element in iterator:
+            # Workers give memory that they share, and grain complains where it outlives the loader.
+            yield (
+                {name: np.array(array) for name, array in element.items()}
+                if num_workers
+                else element
+            )
     finally:
         iterator.close()
 
 
-def _leave_interrupts_to_the_parent(worker_index: int, worker_count: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the parent decides when its workers end."""
+def _begin_worker(worker_index: int, worker_count: int) -> None:
+    """Leaves Ctrl-C, which reaches every process of a terminal, and all talking to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.set_verbosity(logging.ERROR)  # tfds announces every data set that it opens again
 
 
 def _group_by_shape(

@@ -143,14 +143,14 @@ def _hardest(
     wanted = jnp.ceil(fraction * all_sum(jnp.sum(valid)))
     # Floats that are not negative are ordered as their bits are, read as integers: 31 questions,
     # from the highest bit down, find the highest bar that enough pixels of all devices reach.
+    # (Void has a loss of 0, and no bar that is asked for is as low.)
     bits = lax.bitcast_convert_type(jnp.abs(losses), jnp.int32)
-    bits = jnp.where(valid, bits, -1)
 
     def raise_bar(index: Num[Array, ""], bar: Num[Array, ""]) -> Num[Array, ""]:
         higher = bar | (1 << (30 - index))
         return jnp.where(all_sum(jnp.sum(bits >= higher)) >= wanted, higher, bar)
 
-    return bits >= lax.fori_loop(0, 31, raise_bar, jnp.int32(0))
+    return valid & (bits >= lax.fori_loop(0, 31, raise_bar, jnp.int32(0)))
 
 
 def _dice_sums(

@@ -107,6 +107,7 @@ def test_first_200_batches_do_not_depend_on_workers_and_the_workers_end(many, re
         many, batch_size=4, seed=7, start_step=100, num_workers=2, **AUGMENT, **EVERYTHING
     )
     assert_same(list(islice(batches, 100)), reference[100:])
+    assert all(type(array) is np.ndarray for array in next(batches).values())
     workers = multiprocessing.active_children()
     assert len(workers) == 2
     batches.close()
