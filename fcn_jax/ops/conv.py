@@ -1,12 +1,16 @@
 """Convolution over NHWC maps, with HWIO kernels and the same padding on both sides.
 
-On a CPU, XLA takes tens of times longer for a convolution in groups than its arithmetic needs, and
-for the gradient longer still. There it is written as what is fast: a depthwise convolution as
-shifted and weighted slices, any other as one convolution for each group. Accelerators have kernels
-for groups, and keep the one operation that these kernels stand behind.
+A 1x1 convolution is a matrix product and written as one. On a CPU, three more things are written as
+what is fast there, because XLA takes several to tens of times longer than their arithmetic needs: a
+depthwise convolution as shifted and weighted slices, any other in groups as one convolution for
+each group, and the gradient of a large map's kernel as one matrix product for each tap.
+Accelerators have kernels for all of these, and keep the one operation that these stand behind.
 """
 
+import itertools
+import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +32,10 @@ def conv(
 
     Where a layer rounds up, its last window meets as many further zeros as it hangs over the end.
     """
-    form = _plain if groups == 1 else _grouped
-    return form(maps, kernel, layer, groups)
+    if groups == layer.kernel == layer.stride == 1 and not layer.pad:
+        pixels = maps.reshape(-1, maps.shape[-1]) @ kernel[0, 0]
+        return pixels.reshape(*maps.shape[:3], -1)
+    return _conv(maps, kernel, layer, groups)
 
 
 def _plain(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
@@ -55,40 +61,114 @@ def _padding(layer: Window) -> tuple[int, int]:
 # The gradient is written out because the kernel's needs a form of its own, and because that of
 # `platform_dependent` would keep for the way back what any of the platforms needs there.
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _grouped(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
-    on_cpu = _by_slices if _is_depthwise(maps, kernel, groups) else _by_group
-    forms = {"cpu": on_cpu, "default": _plain}
+def _conv(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
+    if groups == 1:
+        return _plain(maps, kernel, layer, groups)
+    forms = {"cpu": _form_on_cpu(maps, kernel, groups), "default": _plain}
     forms = {name: partial(form, layer=layer, groups=groups) for name, form in forms.items()}
     return lax.platform_dependent(maps, kernel, **forms)
 
 
 def _forward(maps: Array, kernel: Array, layer: Window, groups: int):
-    return _grouped(maps, kernel, layer, groups), (maps, kernel)
+    return _conv(maps, kernel, layer, groups), (maps, kernel)
 
 
 def _backward(layer: Window, groups: int, operands: tuple[Array, Array], grad: Array):
-    def pull_back(form):
-        form = partial(form, layer=layer, groups=groups)
-        return lambda maps, kernel, grad: jax.vjp(form, maps, kernel)[1](grad)
+    def on_cpu(maps, kernel, grad):
+        form = _form_on_cpu(maps, kernel, groups)
+        _, pull_back = jax.vjp(lambda maps: form(maps, kernel, layer, groups), maps)
+        if _is_depthwise(maps, kernel, groups):
+            kernel_grad = _depthwise_kernel_grad(maps, grad, layer)
+        else:
+            parts = (jnp.split(operand, groups, -1) for operand in (maps, kernel, grad))
+            parts = [_kernel_grad(*part, layer) for part in zip(*parts, strict=True)]
+            kernel_grad = jnp.concatenate(parts, -1)
+        return *pull_back(grad), kernel_grad
 
-    def pull_back_slices(maps, kernel, grad):
-        maps_grad, _ = pull_back(_by_slices)(maps, kernel, grad)
-        return maps_grad, _depthwise_kernel_grad(maps, grad, layer)
+    def on_accelerator(maps, kernel, grad):
+        form = partial(_plain, layer=layer, groups=groups)
+        return jax.vjp(form, maps, kernel)[1](grad)
 
-    on_cpu = pull_back_slices if _is_depthwise(*operands, groups) else pull_back(_by_group)
-    return lax.platform_dependent(*operands, grad, cpu=on_cpu, default=pull_back(_plain))
+    return lax.platform_dependent(*operands, grad, cpu=on_cpu, default=on_accelerator)
 
 
-_grouped.defvjp(_forward, _backward)
+_conv.defvjp(_forward, _backward)
+
+
+def _form_on_cpu(maps: Array, kernel: Array, groups: int):
+    if groups == 1:
+        return _plain
+    return _by_slices if _is_depthwise(maps, kernel, groups) else _by_group
 
 
 def _is_depthwise(maps: Array, kernel: Array, groups: int) -> bool:
-    return groups == maps.shape[-1] == kernel.shape[-1]
+    return 1 < groups == maps.shape[-1] == kernel.shape[-1]
 
 
 def _by_group(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
     parts = zip(jnp.split(maps, groups, -1), jnp.split(kernel, groups, -1), strict=True)
     return jnp.concatenate([_plain(*part, layer, 1) for part in parts], -1)
+
+
+# From this many gradients on, and as many features, XLA's own gradient of a kernel falls from 150
+# to 30 GFLOP/s on two cores; one of `_kernel_grad_by_taps` stays at 100 to 160.
+LARGE_GRAD, MANY_FEATURES = 3_000_000, 128
+# The part of its products that padding has to leave for the taps to be faster in any case.
+MET_SHARE = 0.85
+
+
+def _kernel_grad(maps: Array, kernel: Array, grad: Array, layer: Window) -> Array:
+    sizes = zip(maps.shape[1:3], grad.shape[1:3], strict=True)
+    met = [sum(meeting.count for meeting in _meetings(layer, *size)) for size in sizes]
+    met_share = math.prod(met) / (layer.kernel**2 * math.prod(grad.shape[1:3]))
+    large = grad.size >= LARGE_GRAD and grad.shape[-1] >= MANY_FEATURES
+    if large or met_share < MET_SHARE:
+        return _kernel_grad_by_taps(maps, grad, layer)
+    return jax.vjp(lambda kernel: _plain(maps, kernel, layer, 1), kernel)[1](grad)[0]
+
+
+def _kernel_grad_by_taps(maps: Array, grad: Array, layer: Window) -> Array:
+    """Multiplies, for every tap, the pixels that it meets inside the map with the gradients there.
+
+    Padding takes no part. At the large rates of an atrous convolution that saves up to half of it.
+    """
+    wide = jnp.promote_types(maps.dtype, jnp.float32)
+
+    def tap_grad(rows: _Meeting, columns: _Meeting) -> Array:
+        pixels = maps[:, rows.pixels(layer), columns.pixels(layer)].reshape(-1, maps.shape[-1])
+        grads = grad[:, rows.outputs, columns.outputs].reshape(-1, grad.shape[-1])
+        # Both with the pixels first: XLA would otherwise turn one of them over in memory.
+        over_pixels = (((0,), (0,)), ((), ()))
+        return lax.dot_general(pixels, grads, over_pixels, preferred_element_type=wide)
+
+    sizes = zip(maps.shape[1:3], grad.shape[1:3], strict=True)
+    taps = itertools.product(*(_meetings(layer, *size) for size in sizes))
+    grads = jnp.stack([tap_grad(*tap) for tap in taps]).astype(maps.dtype)
+    return grads.reshape(layer.kernel, layer.kernel, *grads.shape[1:])
+
+
+class _Meeting(NamedTuple):
+    """Which pixels of an axis a tap meets, from `start` on, and the outputs for which it does."""
+
+    start: int
+    first_output: int
+    count: int
+
+    def pixels(self, layer: Window) -> slice:
+        return slice(self.start, self.start + self.count * layer.stride, layer.stride)
+
+    @property
+    def outputs(self) -> slice:
+        return slice(self.first_output, self.first_output + self.count)
+
+
+def _meetings(layer: Window, size: int, outputs: int) -> list[_Meeting]:
+    def meet(offset: int) -> _Meeting:
+        first = max(0, -(offset // layer.stride))
+        beyond = min(outputs, (size - 1 - offset) // layer.stride + 1)
+        return _Meeting(first * layer.stride + offset, first, max(0, beyond - first))
+
+    return [meet(tap * layer.rate - layer.pad) for tap in range(layer.kernel)]
 
 
 def _by_slices(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
