@@ -1,10 +1,11 @@
 """Convolution over NHWC maps, with HWIO kernels and the same padding on both sides.
 
-A 1x1 convolution is a matrix product and written as one. On a CPU, three more things are written as
-what is fast there, because XLA takes several to tens of times longer than their arithmetic needs: a
+A 1x1 convolution is a matrix product and written as one. On a CPU, other things are written as
+what is fast there, because XLA takes up to tens of times longer than their arithmetic needs: a
 depthwise convolution as shifted and weighted slices, any other in groups as one convolution for
-each group, and the gradient of a large map's kernel as one matrix product for each tap.
-Accelerators have kernels for all of these, and keep the one operation that these stand behind.
+each group, and tap by tap, as matrix products, one whose taps meet much padding and the gradient of
+a large map's kernel. Accelerators have kernels for all of these, and keep the one operation that
+these stand behind.
 """
 
 import itertools
@@ -62,9 +63,9 @@ def _padding(layer: Window) -> tuple[int, int]:
 # `platform_dependent` would keep for the way back what any of the platforms needs there.
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
-    if groups == 1:
+    forms = {"cpu": _form_on_cpu(maps, kernel, layer, groups), "default": _plain}
+    if forms["cpu"] is _plain:
         return _plain(maps, kernel, layer, groups)
-    forms = {"cpu": _form_on_cpu(maps, kernel, groups), "default": _plain}
     forms = {name: partial(form, layer=layer, groups=groups) for name, form in forms.items()}
     return lax.platform_dependent(maps, kernel, **forms)
 
@@ -75,7 +76,7 @@ def _forward(maps: Array, kernel: Array, layer: Window, groups: int):
 
 def _backward(layer: Window, groups: int, operands: tuple[Array, Array], grad: Array):
     def on_cpu(maps, kernel, grad):
-        form = _form_on_cpu(maps, kernel, groups)
+        form = _form_on_cpu(maps, kernel, layer, groups)
         _, pull_back = jax.vjp(lambda maps: form(maps, kernel, layer, groups), maps)
         if _is_depthwise(maps, kernel, groups):
             kernel_grad = _depthwise_kernel_grad(maps, grad, layer)
@@ -95,10 +96,10 @@ def _backward(layer: Window, groups: int, operands: tuple[Array, Array], grad: A
 _conv.defvjp(_forward, _backward)
 
 
-def _form_on_cpu(maps: Array, kernel: Array, groups: int):
-    if groups == 1:
-        return _plain
-    return _by_slices if _is_depthwise(maps, kernel, groups) else _by_group
+def _form_on_cpu(maps: Array, kernel: Array, layer: Window, groups: int):
+    if groups > 1:
+        return _by_slices if _is_depthwise(maps, kernel, groups) else _by_group
+    return _by_taps if layer.rate > 1 and _meets_padding(layer, maps) else _plain
 
 
 def _is_depthwise(maps: Array, kernel: Array, groups: int) -> bool:
@@ -110,28 +111,38 @@ def _by_group(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
     return jnp.concatenate([_plain(*part, layer, 1) for part in parts], -1)
 
 
+def _by_taps(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
+    """Adds up one matrix product for every tap, of the pixels that it meets inside the map."""
+    del groups  # one
+    wide = jnp.promote_types(maps.dtype, jnp.float32)
+    height, width = (output_size(layer, size) for size in maps.shape[1:3])
+    output = jnp.zeros((maps.shape[0], height, width, kernel.shape[-1]), wide)
+    for weights, (rows, columns) in zip(
+        kernel.reshape(-1, *kernel.shape[2:]), _taps(layer, maps), strict=True
+    ):
+        if rows.count and columns.count:
+            pixels = maps[:, rows.pixels(layer), columns.pixels(layer)]
+            flat = pixels.reshape(-1, pixels.shape[-1])
+            product = jnp.matmul(flat, weights, preferred_element_type=wide)
+            beyond = [rows.beyond(height), columns.beyond(width)]
+            output += jnp.pad(product.reshape(*pixels.shape[:3], -1), [(0, 0), *beyond, (0, 0)])
+    return output.astype(maps.dtype)
+
+
 # From this many gradients on, and as many features, XLA's own gradient of a kernel falls from 150
-# to 30 GFLOP/s on two cores; one of `_kernel_grad_by_taps` stays at 100 to 160.
+# to 30 GFLOP/s on two cores; that of `_kernel_grad_by_taps` stays at 100 to 160.
 LARGE_GRAD, MANY_FEATURES = 3_000_000, 128
-# The part of its products that padding has to leave for the taps to be faster in any case.
-MET_SHARE = 0.85
 
 
 def _kernel_grad(maps: Array, kernel: Array, grad: Array, layer: Window) -> Array:
-    sizes = zip(maps.shape[1:3], grad.shape[1:3], strict=True)
-    met = [sum(meeting.count for meeting in _meetings(layer, *size)) for size in sizes]
-    met_share = math.prod(met) / (layer.kernel**2 * math.prod(grad.shape[1:3]))
     large = grad.size >= LARGE_GRAD and grad.shape[-1] >= MANY_FEATURES
-    if large or met_share < MET_SHARE:
+    if large or _meets_padding(layer, maps):
         return _kernel_grad_by_taps(maps, grad, layer)
     return jax.vjp(lambda kernel: _plain(maps, kernel, layer, 1), kernel)[1](grad)[0]
 
 
 def _kernel_grad_by_taps(maps: Array, grad: Array, layer: Window) -> Array:
-    """Multiplies, for every tap, the pixels that it meets inside the map with the gradients there.
-
-    Padding takes no part. At the large rates of an atrous convolution that saves up to half of it.
-    """
+    """Multiplies, for every tap, the pixels that it meets inside the map with the gradients there."""
     wide = jnp.promote_types(maps.dtype, jnp.float32)
 
     def tap_grad(rows: _Meeting, columns: _Meeting) -> Array:
@@ -141,10 +152,18 @@ def _kernel_grad_by_taps(maps: Array, grad: Array, layer: Window) -> Array:
         over_pixels = (((0,), (0,)), ((), ()))
         return lax.dot_general(pixels, grads, over_pixels, preferred_element_type=wide)
 
-    sizes = zip(maps.shape[1:3], grad.shape[1:3], strict=True)
-    taps = itertools.product(*(_meetings(layer, *size) for size in sizes))
-    grads = jnp.stack([tap_grad(*tap) for tap in taps]).astype(maps.dtype)
+    grads = jnp.stack([tap_grad(*tap) for tap in _taps(layer, maps)]).astype(maps.dtype)
     return grads.reshape(layer.kernel, layer.kernel, *grads.shape[1:])
+
+
+# Where padding takes this part of the products of pixels and taps, those without it are faster.
+PADDING_SHARE = 0.15
+
+
+def _meets_padding(layer: Window, maps: Array) -> bool:
+    met = sum(rows.count * columns.count for rows, columns in _taps(layer, maps))
+    outputs = math.prod(output_size(layer, size) for size in maps.shape[1:3])
+    return met < (1 - PADDING_SHARE) * outputs * layer.kernel**2
 
 
 class _Meeting(NamedTuple):
@@ -161,14 +180,21 @@ class _Meeting(NamedTuple):
     def outputs(self) -> slice:
         return slice(self.first_output, self.first_output + self.count)
 
+    def beyond(self, outputs: int) -> tuple[int, int]:
+        return self.first_output, outputs - self.first_output - self.count
 
-def _meetings(layer: Window, size: int, outputs: int) -> list[_Meeting]:
-    def meet(offset: int) -> _Meeting:
+
+def _taps(layer: Window, maps: Array) -> list[tuple[_Meeting, _Meeting]]:
+    """Returns what each tap meets along both axes, row by row of the kernel."""
+
+    def meet(tap: int, size: int) -> _Meeting:
+        offset = tap * layer.rate - layer.pad
         first = max(0, -(offset // layer.stride))
-        beyond = min(outputs, (size - 1 - offset) // layer.stride + 1)
-        return _Meeting(first * layer.stride + offset, first, max(0, beyond - first))
+        end = min(output_size(layer, size), (size - 1 - offset) // layer.stride + 1)
+        return _Meeting(first * layer.stride + offset, first, max(0, end - first))
 
-    return [meet(tap * layer.rate - layer.pad) for tap in range(layer.kernel)]
+    axes = ([meet(tap, size) for tap in range(layer.kernel)] for size in maps.shape[1:3])
+    return list(itertools.product(*axes))
 
 
 def _by_slices(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
