@@ -1,4 +1,7 @@
-"""Compares runs: a report of what their folders hold, the first run against the others."""
+"""Compares runs: a report of what their folders hold, the first run against the others.
+
+Runs that differ in their seeds alone are shown as one, with the mean and the spread of their scores.
+"""
 
 import argparse
 import math
@@ -8,8 +11,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fcn_jax.commands.report import decimals, make_report, write_csv
-from fcn_jax.commands.runs import SCORES, Run, common_samples, read_run, short_names
+from fcn_jax.commands.report import decimals, make_report, over_seeds, write_csv
+from fcn_jax.commands.runs import (
+    SCORES,
+    Group,
+    Run,
+    common_samples,
+    group_runs,
+    read_run,
+    short_names,
+)
 
 HELP = "compare runs: tables, curves, scores of each class and sample predictions"
 EXAMPLES = """
@@ -35,19 +46,20 @@ def run(args: argparse.Namespace) -> None:
         for folder, name in zip(folders, short_names(folders), strict=True)
     ]
     _check_classes(runs)
-    differences = find_differences(runs)
+    groups = group_runs(runs)
+    differences = find_differences(groups)
     if differences:
         print(f"warning: not a like-for-like comparison: {differences}", file=sys.stderr)
 
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
-    note = _draw(runs, output)
+    note = _draw(groups, output)
     title = args.title or f"{runs[0].evaluation['dataset']} {args.split}: {len(runs)} runs compared"
-    report = make_report(runs, title=title, step=args.step, differences=differences, note=note)
+    report = make_report(groups, title=title, step=args.step, differences=differences, note=note)
     (output / "README.md").write_text(report, encoding="utf-8")
     write_csv(runs, output / "table.csv")
 
-    _print_table(runs)
+    _print_table(groups)
     if note:
         print(f"note: {note}")
     for name in ("README.md", "table.csv", "curves.png", "class_iou.png", "predictions.png"):
@@ -69,8 +81,9 @@ def _some(names: Sequence[str]) -> str:
     return f"{len(names)}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
 
 
-def find_differences(runs: Sequence[Run]) -> str:
+def find_differences(groups: Sequence[Group]) -> str:
     """Says in what the conditions of runs differ, apart from the network; '' if in nothing."""
+    runs = [group.first for group in groups]
     conditions = {
         "data set": [run.evaluation["dataset"] for run in runs],
         "images": [run.evaluation["num_images"] for run in runs],
@@ -79,7 +92,7 @@ def find_differences(runs: Sequence[Run]) -> str:
         "evaluated step": [run.step for run in runs],
         "train.num_steps": [run.config["train"]["num_steps"] for run in runs],
         "train.batch_size": [run.config["train"]["batch_size"] for run in runs],
-        "seed": [run.config["seed"] for run in runs],
+        "seed": [" and ".join(map(str, group.seeds)) for group in groups],
     }
     for key in sorted({key for run in runs for key in run.config["augment"]}):
         conditions[f"augment.{key}"] = [run.config["augment"].get(key) for run in runs]
@@ -95,16 +108,17 @@ def find_differences(runs: Sequence[Run]) -> str:
     return "; ".join(found.values())
 
 
-def _draw(runs: Sequence[Run], output: Path) -> str:
+def _draw(groups: Sequence[Group], output: Path) -> str:
     """Draws all pictures; returns why there is no predictions.png, '' if there is one."""
     # Here and not above: matplotlib takes a second to import, which --help need not await.
     from fcn_jax.commands import figures
 
-    figures.draw_curves(runs, output / "curves.png")
-    figures.draw_class_iou(runs, output / "class_iou.png")
+    figures.draw_curves(groups, output / "curves.png")
+    figures.draw_class_iou(groups, output / "class_iou.png")
+    runs = [group.first for group in groups]
     ids = common_samples(runs)
     if ids:
-        figures.draw_predictions(runs, output / "predictions.png", ids=ids)
+        figures.draw_predictions(groups, output / "predictions.png", ids=ids)
         return ""
     (output / "predictions.png").unlink(missing_ok=True)  # that of an earlier report
     steps = ", ".join(dict.fromkeys(str(run.step) for run in runs))
@@ -114,13 +128,14 @@ def _draw(runs: Sequence[Run], output: Path) -> str:
     )
 
 
-def _print_table(runs: Sequence[Run]) -> None:
+def _print_table(groups: Sequence[Group]) -> None:
     """Prints the scores; where the terminal is narrow, the last columns are left out."""
+    runs = [group.first for group in groups]
     columns = {
-        label: [decimals(100 * r.scores[key], 2) for r in runs] for key, label in SCORES.items()
+        label: [over_seeds(group.scores(key)) for group in groups] for key, label in SCORES.items()
     }
     if not all(math.isnan(run.boundary_iou) for run in runs):
-        columns["boundary"] = [decimals(100 * run.boundary_iou, 2) for run in runs]
+        columns["boundary"] = [over_seeds(group.boundary_iou) for group in groups]
     columns |= {
         "stride": [str(run.info.get("finest_stride", "-")) for run in runs],
         "params": [f"{run.info['num_params'] / 1e6:.2f}M" for run in runs],
@@ -129,7 +144,7 @@ def _print_table(runs: Sequence[Run]) -> None:
         "images/s": [decimals(run.images_per_s, 1) for run in runs],
     }
     console = Console(highlight=False, markup=False)
-    names = ["run", *(run.name for run in runs)]
+    names = ["run", *(group.name for group in groups)]
     lines = [name.ljust(max(map(len, names))) for name in names]
     for label, values in columns.items():
         width = 2 + max(map(len, [label, *values]))

@@ -1,6 +1,7 @@
 """The pictures of a comparison: curves, scores of each class, sample predictions.
 
-A run has the same colour in all of them. Sizes are in inches.
+A run has the same colour in all of them, and runs that differ in their seeds alone share it. Sizes
+are in inches.
 """
 
 import math
@@ -16,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 
-from fcn_jax.commands.runs import SCORES, Run
+from fcn_jax.commands.runs import SCORES, Group
 
 # Okabe and Ito (2008): told apart with any colour vision. Its yellow is left out (too pale on
 # white) and black comes last. Markers repeat with another period, so that 8 + n differ too.
@@ -43,13 +44,12 @@ _STYLE = {
 
 
 @matplotlib.rc_context(_STYLE)
-def draw_curves(runs: Sequence[Run], path: Path) -> None:
+def draw_curves(groups: Sequence[Group], path: Path) -> None:
     """Draws the training loss (thin: as logged, thick: running mean) and the mean IoU."""
     figure = Figure(figsize=(8.6, 3.8), layout="constrained")
     loss_axes, iou_axes = figure.subplots(1, 2, sharex=True)
     losses, ends = [], []
-    for index, run in enumerate(runs):
-        look = _look(index)
+    for look, run in ((_look(i), run) for i, group in enumerate(groups) for run in group.runs):
         if run.train_log:
             steps = [line["step"] for line in run.train_log]
             loss = np.array([line["loss"] for line in run.train_log])
@@ -72,51 +72,53 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
     iou_axes.set_ylim(bottom=0)
     _write_ends(iou_axes, ends)
     loss_axes.set_title("Training loss")
-    iou_axes.set_title(f"Mean IoU on {runs[0].evaluation['split']} (%)")
+    iou_axes.set_title(f"Mean IoU on {groups[0].first.evaluation['split']} (%)")
     for axes in (loss_axes, iou_axes):
         axes.set_xlabel("step")
         axes.set_xlim(left=0)
         axes.grid(axis="y")
         axes.locator_params(axis="x", nbins=5)
         axes.xaxis.set_major_formatter("{x:,.0f}")
-    _add_legend(figure, [Line2D([], [], label=run.name, **_look(i)) for i, run in enumerate(runs)])
-    figure.savefig(path)
-
-
-@matplotlib.rc_context(_STYLE)
-def draw_class_iou(runs: Sequence[Run], path: Path) -> None:
-    """Draws the IoU of each class as bars, the mean above them."""
-    names = ["mean", *runs[0].class_names]
-    rows = np.arange(len(names), dtype=float)
-    rows[1:] += 0.25  # the mean stands apart
-    figure = Figure((7.0, 1.3 + len(names) * max(0.3, 0.13 * len(runs))), layout="constrained")
-    axes = figure.subplots()
-    height = 0.8 / len(runs)
-    for index, run in enumerate(runs):
-        values = 100 * np.array([run.scores["mean_iou"], *run.scores["class_iou"]])
-        bars = axes.barh(
-            rows + (index - (len(runs) - 1) / 2) * height,
-            np.nan_to_num(values),
-            0.92 * height,
-            color=_look(index)["color"],
-        )
-        texts = ["-" if np.isnan(value) else f"{value:.1f}" for value in values]
-        axes.bar_label(bars, texts, padding=3, fontsize=6.5, color="#333333")
-    axes.set_yticks(rows, names)
-    axes.get_yticklabels()[0].set_fontweight("bold")
-    axes.set_ylim(rows[-1] + 0.55, -0.55)
-    axes.set_xlim(0, 100)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(f"IoU on {runs[0].evaluation['split']} (%)")
-    axes.grid(axis="x")
-    handles = [Patch(color=_look(i)["color"], label=run.name) for i, run in enumerate(runs)]
+    handles = [Line2D([], [], label=group.name, **_look(i)) for i, group in enumerate(groups)]
     _add_legend(figure, handles)
     figure.savefig(path)
 
 
 @matplotlib.rc_context(_STYLE)
-def draw_predictions(runs: Sequence[Run], path: Path, *, ids: Sequence[str]) -> None:
-    """Draws a row for each image: itself, the truth, and the prediction of each run."""
+def draw_class_iou(groups: Sequence[Group], path: Path) -> None:
+    """Draws the IoU of each class as bars, the mean above them; a line joins the seeds' values."""
+    first = groups[0].first
+    names = ["mean", *first.class_names]
+    rows = np.arange(len(names), dtype=float)
+    rows[1:] += 0.25  # the mean stands apart
+    figure = Figure((7.0, 1.3 + len(names) * max(0.3, 0.13 * len(groups))), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(groups)
+    for index, group in enumerate(groups):
+        values = 100 * np.column_stack([group.scores("mean_iou"), group.class_iou])
+        means, middles = values.mean(0), rows + (index - (len(groups) - 1) / 2) * height
+        color = _look(index)["color"]
+        bars = axes.barh(middles, np.nan_to_num(means), 0.92 * height, color=color)
+        texts = ["-" if np.isnan(mean) else f"{mean:.1f}" for mean in means]
+        axes.bar_label(bars, texts, padding=3, fontsize=6.5, color="#333333")
+        if len(values) > 1:
+            axes.hlines(middles, values.min(0), values.max(0), color="#333333", linewidth=1)
+    axes.set_yticks(rows, names)
+    axes.get_yticklabels()[0].set_fontweight("bold")
+    axes.set_ylim(rows[-1] + 0.55, -0.55)
+    axes.set_xlim(0, 100)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"IoU on {first.evaluation['split']} (%)")
+    axes.grid(axis="x")
+    handles = [Patch(color=_look(i)["color"], label=group.name) for i, group in enumerate(groups)]
+    _add_legend(figure, handles)
+    figure.savefig(path)
+
+
+@matplotlib.rc_context(_STYLE)
+def draw_predictions(groups: Sequence[Group], path: Path, *, ids: Sequence[str]) -> None:
+    """Draws a row for each image: itself, the truth, and the prediction of each first run."""
+    runs = [group.first for group in groups]
     rows, used = [], set()
     for image_id in ids:
         image, label, _ = runs[0].sample_files(image_id)

@@ -9,10 +9,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from fcn_jax.commands.runs import SCORES, Run
+import numpy as np
+
+from fcn_jax.commands.runs import SCORES, Group, Run
 
 
-def make_report(runs: Sequence[Run], *, title: str, step: str, differences: str, note: str) -> str:
+def make_report(
+    groups: Sequence[Group], *, title: str, step: str, differences: str, note: str
+) -> str:
     """Writes README.md, which shows the pictures that lie beside it.
 
     Args:
@@ -20,21 +24,23 @@ def make_report(runs: Sequence[Run], *, title: str, step: str, differences: str,
         differences: in what the runs' conditions differ; '' if in nothing.
         note: why there is no predictions.png; '' if there is one.
     """
-    split = runs[0].evaluation["split"]
+    first = groups[0].first
+    split = first.evaluation["split"]
     sections = [
         f"# {title}",
-        _setting(runs, step=step),
+        _setting(groups, step=step),
         differences and f"**Not a like-for-like comparison:** {differences}.",
-        _score_table(runs),
+        _score_table(groups),
         "![Training loss and mean IoU](curves.png)",
         "## IoU of each class",
-        "In per cent" + (f"; in brackets the difference to {runs[0].name}." if runs[1:] else "."),
-        _class_table(runs),
+        "In per cent"
+        + (f"; in brackets the difference to {groups[0].name}." if groups[1:] else "."),
+        _class_table(groups),
         "![IoU of each class](class_iou.png)",
         "## Predictions",
         f"Note: {note}." if note else f"![Images of {split}](predictions.png)",
         "## Where the numbers come from",
-        *map(_provenance, runs),
+        *(_provenance(run) for group in groups for run in group.runs),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 
@@ -53,7 +59,21 @@ def decimals(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _setting(runs: Sequence[Run], *, step: str) -> str:
+def over_seeds(values: np.ndarray, base: np.ndarray | None = None) -> str:
+    """Formats a score of some runs in per cent: the mean, and one standard deviation.
+
+    Args:
+        base: the same score of those to compare with; the difference stands in brackets.
+    """
+    text = decimals(100 * values.mean(), 2)
+    if len(values) > 1 and not np.isnan(values).any():
+        text += f" ± {100 * values.std(ddof=1):.2f}"
+    change = np.nan if base is None else 100 * (values.mean() - base.mean())
+    return text if np.isnan(change) else f"{text} ({change:+.2f})"
+
+
+def _setting(groups: Sequence[Group], *, step: str) -> str:
+    runs = [group.first for group in groups]
     first = runs[0].evaluation
     images = " / ".join(dict.fromkeys(f"{run.evaluation['num_images']:,}" for run in runs))
     conventions = " / ".join(dict.fromkeys(run.evaluation["convention"] for run in runs))
@@ -67,6 +87,11 @@ def _setting(runs: Sequence[Run], *, step: str) -> str:
         text += (
             f" Boundary IoU is the mean IoU of the pixels that have another class within "
             f"{' / '.join(map(str, sorted(distances)))} pixels."
+        )
+    if any(len(group.runs) > 1 for group in groups):
+        text += (
+            " Where there are several seeds, a score is their mean, ± one standard deviation (of the "
+            "sample); times and pictures are those of the first."
         )
     if step == "best":
         text += (
@@ -82,27 +107,24 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]], *, num_left:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (header, rule, *rows))
 
 
-def _percent(value: float, base: float | None = None) -> str:
-    change = math.nan if base is None else 100 * (value - base)
-    return decimals(100 * value, 2) + ("" if math.isnan(change) else f" ({change:+.2f})")
-
-
-def _score_table(runs: Sequence[Run]) -> str:
-    header = ["run", "model", "finest stride", "output stride", "params", "step"]
+def _score_table(groups: Sequence[Group]) -> str:
+    header = ["run", "model", "finest stride", "output stride", "params", "step", "seeds"]
     header += [*SCORES.values(), "boundary IoU", "train minutes", "images/s"]
     rows = []
-    for run in runs:
-        base = None if run is runs[0] else runs[0].scores["mean_iou"]
+    for group in groups:
+        run = group.first
+        base = None if group is groups[0] else groups[0].scores("mean_iou")
         rows.append(
             [
-                run.name,
+                group.name,
                 run.config["model"]["name"],
                 run.info.get("finest_stride", "-"),
                 run.info.get("output_stride", "-"),
                 f"{run.info['num_params']:,}",
                 f"{run.step:,}",
-                *(_percent(run.scores[k], base if k == "mean_iou" else None) for k in SCORES),
-                _percent(run.boundary_iou),
+                ", ".join(map(str, group.seeds)),
+                *(over_seeds(group.scores(k), base if k == "mean_iou" else None) for k in SCORES),
+                over_seeds(group.boundary_iou),
                 decimals(run.train_minutes, 1),
                 decimals(run.images_per_s, 1),
             ]
@@ -110,13 +132,13 @@ def _score_table(runs: Sequence[Run]) -> str:
     return _table(header, rows, num_left=2)
 
 
-def _class_table(runs: Sequence[Run]) -> str:
-    base, *others = (run.scores["class_iou"] for run in runs)
+def _class_table(groups: Sequence[Group]) -> str:
+    base, *others = (group.class_iou.T for group in groups)
     rows = [
-        [name, _percent(base[i]), *(_percent(other[i], base[i]) for other in others)]
-        for i, name in enumerate(runs[0].class_names)
+        [name, over_seeds(base[i]), *(over_seeds(other[i], base[i]) for other in others)]
+        for i, name in enumerate(groups[0].first.class_names)
     ]
-    return _table(["class", *(run.name for run in runs)], rows, num_left=1)
+    return _table(["class", *(group.name for group in groups)], rows, num_left=1)
 
 
 def _provenance(run: Run) -> str:
@@ -132,7 +154,8 @@ def _provenance(run: Run) -> str:
             f"  - {launch['machine']}; {', '.join(launch['devices'])}",
             f"  - {', '.join(f'{name} {version}' for name, version in versions.items())}",
         ]
-    lines += [f"- scores out of eval/{run.evaluation['split']}-{run.step}.json"]
+    mean_iou, evaluation = decimals(100 * run.scores["mean_iou"], 2), run.evaluation
+    lines += [f"- mean IoU {mean_iou} out of eval/{evaluation['split']}-{run.step}.json"]
     commands = (launch["command"] for launch in run.info["launches"])
     return "\n".join([*lines, "", "```", *commands, "```"])
 

@@ -5,6 +5,8 @@ computed again from the confusion counts, and must agree with the scores that th
 """
 
 import json
+import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,6 +76,81 @@ class Run:
         endings = ("image", "label", f"pred-{self.step}")
         image, label, pred = (folder / f"{image_id}.{ending}.png" for ending in endings)
         return image, label, pred
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but their seeds, in the order of these.
+
+    Attributes:
+        name: what the names of the runs have in common.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.config["seed"] for run in self.runs]
+
+    @property
+    def boundary_iou(self) -> np.ndarray:
+        """Of each run, as all scores of a group."""
+        return np.array([run.boundary_iou for run in self.runs])
+
+    @property
+    def class_iou(self) -> np.ndarray:
+        """`[runs, classes]`."""
+        return np.stack([run.scores["class_iou"] for run in self.runs])
+
+    def scores(self, key: str) -> np.ndarray:
+        return np.array([run.scores[key] for run in self.runs])
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Puts runs of the same experiment together, groups in the order of their first runs."""
+    groups: list[dict[int, Run]] = []
+    for run in runs:
+        seed, same = run.config["seed"], _all_but_seed(run)
+        for group in groups:
+            if seed not in group and same == _all_but_seed(next(iter(group.values()))):
+                group[seed] = run
+                break
+        else:
+            groups.append({seed: run})
+    members = [tuple(group[seed] for seed in sorted(group)) for group in groups]
+    names = [_common_name([run.name for run in runs]) for runs in members]
+    if len(set(names)) < len(names):
+        names = [runs[0].name for runs in members]
+    return [Group(name, runs) for name, runs in zip(names, members, strict=True)]
+
+
+def _all_but_seed(run: Run) -> dict:
+    """Returns what runs have to have in common to differ in nothing but their seeds."""
+    data = {key: value for key, value in run.config["data"].items() if not key.endswith("_dir")}
+    evaluation = {
+        key: run.evaluation.get(key) for key in ("num_images", "convention", "boundary_px")
+    }
+    true_pixels = [sum(row) for row in run.evaluation["counts"]]
+    return {
+        **run.config,
+        "data": data,
+        "seed": None,
+        "step": run.step,
+        **evaluation,
+        "pixels": true_pixels,
+    }
+
+
+def _common_name(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    common = re.sub(r"([-_./]?seed)?[-_./]?\d*$", "", os.path.commonprefix(names))
+    return common or names[0]
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import statistics
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fcn_jax.commands.compare import find_differences
+from fcn_jax.commands.runs import group_runs
+from fcn_jax.ops.metrics import scores
 
 
 def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
@@ -116,13 +119,14 @@ def test_runs_of_other_classes_are_refused(launch, make_run, edit):
 
 
 def test_equal_conditions_differ_in_nothing(make_run, read):
-    assert find_differences([read(make_run("a")), read(make_run("b", stride=32))]) == ""
+    groups = group_runs([read(make_run("a")), read(make_run("b", stride=32))])
+    assert find_differences(groups) == ""
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": 1}, "seed (0, 1)"),
+        ({"seed": 1, "stride": 32}, "seed (0, 1)"),
         ({"batch_size": 8}, "train.batch_size (4, 8)"),
         ({"num_steps": 500}, "evaluated step (1000, 500); train.num_steps (1000, 500)"),
         ({"num_images": 3}, "images (4, 3)"),
@@ -132,19 +136,76 @@ def test_equal_conditions_differ_in_nothing(make_run, read):
 )
 def test_unlike_conditions_are_named(options, message, make_run, read):
     runs = [read(make_run("a")), read(make_run("b", **options))]
-    assert find_differences(runs).startswith(message)
+    assert find_differences(group_runs(runs)).startswith(message)
 
 
 def test_unlike_runs_are_warned_about_everywhere(launch, make_run, tmp_path):
     output = tmp_path / "report"
-    runs = make_run("a"), make_run("b", seed=1, num_samples=0)
+    runs = make_run("a"), make_run("b", batch_size=8, num_samples=0)
     output.mkdir()
     (output / "predictions.png").write_text("of an earlier report")
     code, out, err = launch("compare", *runs, f"--output={output}")
     assert code == 0
-    assert err == "warning: not a like-for-like comparison: seed (0, 1)\n"
+    assert err == "warning: not a like-for-like comparison: train.batch_size (4, 8)\n"
     report = (output / "README.md").read_text()
-    assert "**Not a like-for-like comparison:** seed (0, 1)." in report
+    assert "**Not a like-for-like comparison:** train.batch_size (4, 8)." in report
     assert "note: no predictions.png: no picture in samples/val was predicted by all runs" in out
     assert "predictions.png)" not in report
     assert not (output / "predictions.png").exists()
+
+
+def test_runs_that_differ_in_their_seeds_alone_are_shown_as_one(launch, make_run, tmp_path):
+    runs = [
+        make_run(f"fcn{stride}s_seed{seed}", stride=stride, seed=seed)
+        for stride in (32, 8)
+        for seed in (1, 0)
+    ]
+    # The made-up scores of a stride are those of its seeds: change a true pixel's prediction.
+    ious = []
+    for run in runs[2:]:
+        path = run / "eval/val-1000.json"
+        evaluation = json.loads(path.read_text())
+        counts = np.array(evaluation["counts"])
+        counts[0, 1], counts[0, 0] = counts[0, 1] + 9 * len(ious), counts[0, 0] - 9 * len(ious)
+        report = scores(counts)
+        report["class_iou"] = [None if np.isnan(v) else v for v in report["class_iou"]]
+        path.write_text(json.dumps({**evaluation, **report, "counts": counts.tolist()}))
+        ious.append(100 * report["mean_iou"])
+    output = tmp_path / "report"
+    code, out, err = launch("compare", *runs, f"--output={output}")
+    assert (code, err) == (0, "")
+    report = (output / "README.md").read_text()
+    mean, spread = statistics.mean(ious), statistics.stdev(ious)
+    assert spread > 0.01
+    assert "| fcn8s | vgg16_fcn8s | 8 | 32 | 134,000,008 | 1,000 | 0, 1 |" in report
+    assert f"| {mean:.2f} ± {spread:.2f} (+" in report
+    assert f"{mean:.2f} ± {spread:.2f}" in out
+    assert "± one standard deviation" in report
+    for run, iou in zip(runs[2:], ious, strict=True):
+        section = report[report.index(f"### {run.name}") :]
+        assert f"mean IoU {iou:.2f} out of eval/val-1000.json" in section.split("###")[1]
+    assert [row["run"] for row in csv.DictReader((output / "table.csv").open())] == [
+        run.name for run in runs
+    ]
+
+
+def test_groups_are_named_by_what_their_runs_have_in_common(make_run, read):
+    def names(*folders: str) -> list[str]:
+        runs = [read(make_run(name, seed=seed)) for seed, name in enumerate(folders)]
+        return [group.name for group in group_runs(runs)]
+
+    assert names("fcn8s_seed0", "fcn8s_seed1") == ["fcn8s"]
+    assert names("again-0", "again-1") == ["again"]
+    assert names("resnet50_seed1", "resnet50_seed10") == ["resnet50"]
+    assert names("one", "two") == ["one"]
+    assert names("alone_seed3") == ["alone_seed3"]
+
+
+def test_seeds_of_one_network_that_the_other_lacks_are_named(make_run, read):
+    runs = [make_run("a"), make_run("b", stride=32), make_run("c", stride=32, seed=1)]
+    assert find_differences(group_runs(list(map(read, runs)))) == "seed (0, 0 and 1)"
+
+
+def test_a_run_that_was_repeated_stands_for_itself(make_run, read):
+    groups = group_runs([read(make_run("here")), read(make_run("there"))])
+    assert [group.name for group in groups] == ["here", "there"]

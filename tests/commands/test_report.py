@@ -3,6 +3,7 @@
 import json
 
 from fcn_jax.commands import report
+from fcn_jax.commands.runs import group_runs
 
 
 def test_run_that_says_no_strides_has_a_dash(make_run, read):
@@ -10,4 +11,4 @@ def test_run_that_says_no_strides_has_a_dash(make_run, read):
     info = json.loads((folder / "run.json").read_text())
     del info["finest_stride"], info["output_stride"]
     (folder / "run.json").write_text(json.dumps(info))
-    assert "| vgg16_fcn8s | - | - |" in report._score_table([read(folder)])
+    assert "| vgg16_fcn8s | - | - |" in report._score_table(group_runs([read(folder)]))
