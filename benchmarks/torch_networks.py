@@ -76,13 +76,15 @@ class ConvNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Expands the channels, filters each by itself, and projects them."""
+    """Expands the channels (where `expansion` is one), filters each by itself, projects them."""
 
-    def __init__(self, channels: int, features: int, *, expansion: int, residual: bool, **conv):
+    def __init__(
+        self, channels: int, features: int, *, expansion: int | None, residual: bool, **conv
+    ):
         super().__init__()
-        hidden = channels * expansion
+        hidden = channels * (expansion or 1)
         self.residual = residual
-        self.expand = ConvNorm(channels, hidden) if expansion > 1 else nn.Identity()
+        self.expand = ConvNorm(channels, hidden) if expansion else nn.Identity()
         self.depthwise = ConvNorm(hidden, hidden, 3, groups=hidden, **conv)
         self.project = ConvNorm(hidden, features, relu6=False)
 
@@ -92,11 +94,16 @@ class Bottleneck(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Up to bottleneck17, or to the 1x1 convolution to 1280 channels after it."""
+    """Up to bottleneck17, or to the 1x1 convolution to 1280 channels after it.
+
+    `first_expand` gives bottleneck1 an expansion by 1, as some files of weights have it.
+    """
 
     channels: ClassVar = {"bottleneck3": 24, "bottleneck6": 32, "bottleneck13": 96}
 
-    def __init__(self, *, output_stride: int = 32, conv_last: bool = True):
+    def __init__(
+        self, *, output_stride: int = 32, conv_last: bool = True, first_expand: bool = False
+    ):
         super().__init__()
         for name, value in (("mean", TORCHVISION_MEAN), ("std", TORCHVISION_STD)):
             buffer = 255 * torch.tensor(value)[:, None, None]
@@ -114,7 +121,7 @@ class MobileNetV2(nn.Module):
                 block = Bottleneck(
                     channels,
                     features,
-                    expansion=expansion,
+                    expansion=expansion if number > 1 or first_expand else None,
                     residual=residual,
                     stride=stride,
                     dilation=before,

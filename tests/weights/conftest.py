@@ -94,3 +94,12 @@ def real_weights() -> Path:
     if not (folder / "caffe").is_dir():
         pytest.skip("set FCN_JAX_WEIGHTS to a folder of real weights to run this")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_voc() -> Path:
+    """The folder VOC2012 of real photos; a test that asks for it is skipped where there is none."""
+    folder = Path(os.environ.get("FCN_JAX_VOC2012", "")) / "VOC2012"
+    if not (folder / "JPEGImages").is_dir():
+        pytest.skip("set FCN_JAX_VOC2012 to a folder VOCdevkit to run this")
+    return folder
