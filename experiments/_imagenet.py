@@ -99,6 +99,7 @@ def _make_config(
                 "norm": "frozen",
                 "preprocess": "torchvision",
                 "dtype": "float32",
+                "remat": False,
                 **backbone.model,
                 **model,
             },

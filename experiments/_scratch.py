@@ -33,6 +33,7 @@ def make_config(
                 "norm": "batch",
                 "dropout": 0.0,
                 "dtype": "float32",
+                "remat": False,
                 **model,
             },
             "init": {"workdir": "", "weights": "", "leave": ()},

@@ -118,6 +118,7 @@ def _make_config(
                 "preprocess": "caffe",
                 "dropout": 0.5,
                 "dtype": "float32",
+                "remat": False,
                 **model,
             },
             "init": {"workdir": "", "weights": "", "leave": (), **init},

@@ -3,6 +3,8 @@
 Source: Krizhevsky et al. 2012; voc-fcn-alexnet/net.py in shelhamer/fcn.berkeleyvision.org.
 """
 
+from functools import partial
+
 import flax.linen as nn
 from jaxtyping import Array, Num
 
@@ -14,6 +16,7 @@ from fcn_jax.models.layers import (
     LocalResponseNorm,
     MaxPool,
     Preprocess,
+    run_stage,
 )
 from fcn_jax.ops.geometry import Window
 
@@ -28,6 +31,7 @@ class AlexNet(nn.Module):
             which knows 227x227 alone, pads none; 5 puts unit i of conv1 on pixel 4 * i.
         pool_pad: of all pools; 1 keeps the units where they are.
         dtype: of the computation; parameters stay float32.
+        remat: whether the gradient computes the maps inside a stage again; see `run_stage`.
     """
 
     width: float = 1.0
@@ -36,25 +40,35 @@ class AlexNet(nn.Module):
     pool_pad: int = 0
     preprocess: Preprocess = CAFFE
     dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
-        def conv(number: int, channels: int, window: Window, groups: int = 1) -> Blob:
-            features = 2 * round(channels * self.width / 2)
-            layer = Conv(features, window, groups=groups, norm=self.norm, name=f"conv{number}")
-            return layer(blob, train=train)
+        # Channels, window and groups of the convolutions before each pool.
+        stages = {
+            "pool1": {"conv1": (96, Window(11, stride=4, pad=self.pad), 1)},
+            "pool2": {"conv2": (256, Window(5, pad=2), 2)},
+            "pool5": {
+                "conv3": (384, Window(3, pad=1), 1),
+                "conv4": (384, Window(3, pad=1), 2),
+                "conv5": (256, Window(3, pad=1), 2),
+            },
+        }
 
-        pool = Window(3, stride=2, pad=self.pool_pad, ceil=True)
+        def run(module: nn.Module, blob: Blob, *, train: bool, name: str) -> Blob:
+            del module  # the layers find it by themselves
+            for conv, (channels, window, groups) in stages[name].items():
+                features = 2 * round(channels * self.width / 2)
+                layer = Conv(features, window, groups=groups, norm=self.norm, name=conv)
+                blob = layer(blob, train=train)
+            pool = Window(3, stride=2, pad=self.pool_pad, ceil=True)
+            return MaxPool(pool, name=name)(blob)
+
         blob = Blob(self.preprocess(images, self.dtype))
         features = {"data": blob}
-        blob = conv(1, 96, Window(11, stride=4, pad=self.pad))
-        blob = features["pool1"] = MaxPool(pool, name="pool1")(blob)
-        blob = LocalResponseNorm(name="norm1")(blob)
-        blob = conv(2, 256, Window(5, pad=2), groups=2)
-        blob = features["pool2"] = MaxPool(pool, name="pool2")(blob)
-        blob = LocalResponseNorm(name="norm2")(blob)
-        blob = conv(3, 384, Window(3, pad=1))
-        blob = conv(4, 384, Window(3, pad=1), groups=2)
-        blob = conv(5, 256, Window(3, pad=1), groups=2)
-        features["pool5"] = MaxPool(pool, name="pool5")(blob)
+        for name in stages:
+            stage = partial(run, name=name)
+            blob = features[name] = run_stage(stage, self, blob, train=train, remat=self.remat)
+            if name != "pool5":
+                blob = LocalResponseNorm(name=name.replace("pool", "norm"))(blob)
         return features

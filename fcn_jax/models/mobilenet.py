@@ -14,6 +14,7 @@ from fcn_jax.models.layers import (
     Fuse,
     Preprocess,
     hole_algorithm,
+    run_stage,
     same,
 )
 from fcn_jax.ops.geometry import Window
@@ -93,6 +94,7 @@ class MobileNetV2(nn.Module):
         ceil: whether strided layers round up, so that the last unit lies on or beyond the last
             pixel. torchvision's round down; where the size is 32 k + 1 it is the same.
         dtype: of the computation; parameters stay float32.
+        remat: whether the gradient computes the maps inside a bottleneck again; see `run_stage`.
     """
 
     width: float = 1.0
@@ -103,6 +105,7 @@ class MobileNetV2(nn.Module):
     ceil: bool = False
     preprocess: Preprocess = TORCHVISION
     dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
@@ -131,7 +134,9 @@ class MobileNetV2(nn.Module):
                     norm=self.norm,
                     name=f"bottleneck{number}",
                 )
-                blob = bottleneck(blob, train=train)
+                blob = run_stage(
+                    Bottleneck.__call__, bottleneck, blob, train=train, remat=self.remat
+                )
                 if bottleneck.name in TAPS:
                     features[bottleneck.name] = blob
         last = f"bottleneck{number}"

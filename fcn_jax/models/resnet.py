@@ -16,6 +16,7 @@ from fcn_jax.models.layers import (
     MaxPool,
     Preprocess,
     hole_algorithm,
+    run_stage,
     same,
 )
 from fcn_jax.ops.geometry import Window
@@ -86,6 +87,7 @@ class ResNet(nn.Module):
         ceil: whether strided layers round up, so that the last unit lies on or beyond the last
             pixel. torchvision's round down; where the size is 32 k + 1 it is the same.
         dtype: of the computation; parameters stay float32.
+        remat: whether the gradient computes the maps inside a block again; see `run_stage`.
     """
 
     depth: int = 18
@@ -95,6 +97,7 @@ class ResNet(nn.Module):
     ceil: bool = False
     preprocess: Preprocess = TORCHVISION
     dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
@@ -120,6 +123,6 @@ class ResNet(nn.Module):
                     norm=self.norm,
                     name=f"layer{stage}_{index}",
                 )
-                blob = block(blob, train=train)
+                blob = run_stage(Block.__call__, block, blob, train=train, remat=self.remat)
             features[f"layer{stage}"] = blob
         return features

@@ -6,11 +6,20 @@ removed).
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import flax.linen as nn
 from jaxtyping import Array, Num
 
-from fcn_jax.models.layers import CAFFE, BatchNorm, Blob, Conv, MaxPool, Preprocess
+from fcn_jax.models.layers import (
+    CAFFE,
+    BatchNorm,
+    Blob,
+    Conv,
+    MaxPool,
+    Preprocess,
+    run_stage,
+)
 from fcn_jax.ops.geometry import Window
 
 # (convolutions, channels) of conv1 to conv5.
@@ -63,6 +72,7 @@ class VGG16(nn.Module):
         train_pools: in training, where they are others; empty for the same.
         rates: of the 3x3 convolutions of conv1 to conv5.
         dtype: of the computation; parameters stay float32.
+        remat: whether the gradient computes the maps inside a stage again; see `run_stage`.
     """
 
     width: float = 1.0
@@ -73,24 +83,30 @@ class VGG16(nn.Module):
     rates: tuple[int, ...] = (1, 1, 1, 1, 1)
     preprocess: Preprocess = CAFFE
     dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
-        blob = Blob(self.preprocess(images, self.dtype))
-        features = {"data": blob}
         pools = self.train_pools if train and self.train_pools else self.pools
-        stages = zip(STAGES, pools, self.rates, strict=True)
-        for stage, ((convs, channels), pool, rate) in enumerate(stages, start=1):
+
+        def run(module: nn.Module, blob: Blob, *, train: bool, stage: int) -> Blob:
+            del module  # the layers find it by themselves
+            (convs, channels), rate = STAGES[stage - 1], self.rates[stage - 1]
             for index in range(1, convs + 1):
                 pad = self.pad if stage == index == 1 else rate
-                window = Window(3, pad=pad, rate=rate)
                 layer = Conv(
                     round(channels * self.width),
-                    window,
+                    Window(3, pad=pad, rate=rate),
                     norm=self.norm,
                     name=f"conv{stage}_{index}",
                 )
                 blob = layer(blob, train=train)
-            blob = MaxPool(pool, name=f"pool{stage}")(blob)
-            features[f"pool{stage}"] = blob
+            return MaxPool(pools[stage - 1], name=f"pool{stage}")(blob)
+
+        blob = Blob(self.preprocess(images, self.dtype))
+        features = {"data": blob}
+        for number in range(1, len(STAGES) + 1):
+            stage = partial(run, stage=number)
+            blob = run_stage(stage, self, blob, train=train, remat=self.remat)
+            features[f"pool{number}"] = blob
         return features

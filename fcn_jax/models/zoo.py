@@ -59,12 +59,25 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
-def get_model(name: str, *, num_classes: int, axis_name: str | None = None, **options) -> nn.Module:
-    """Makes the network `name`: images `[b, h, w, 3]` in 0..255 RGB to logits `[b, h, w, k]`."""
+def get_model(
+    name: str,
+    *,
+    num_classes: int,
+    axis_name: str | None = None,
+    remat: bool = False,
+    **options,
+) -> nn.Module:
+    """Makes the network `name`: images `[b, h, w, 3]` in 0..255 RGB to logits `[b, h, w, k]`.
+
+    Args:
+        remat: trains in less memory and more time, with the same gradients; see `layers.run_stage`.
+        options: the constructor's.
+    """
     if name not in MODELS:
         raise ValueError(f"unknown model.name {name!r}; known: {', '.join(MODELS)}")
     if (dtype := options.get("dtype", "float32")) not in DTYPES:
         raise ValueError(f"unknown model.dtype {dtype!r}; known: {', '.join(DTYPES)}")
     if (width := options.get("width", 1.0)) < MIN_WIDTH:
         raise ValueError(f"model.width={width} leaves no channel; at least {MIN_WIDTH}")
-    return MODELS[name](num_classes=num_classes, axis_name=axis_name, **options)
+    model = MODELS[name](num_classes=num_classes, axis_name=axis_name, **options)
+    return model.clone(backbone=model.backbone.clone(remat=remat))
