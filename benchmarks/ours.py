@@ -10,7 +10,7 @@ import optax
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.losses import make_loss
 from fcn_jax.train import parallel
-from fcn_jax.train.loop import find_label_grid
+from fcn_jax.train.setup import find_label_grid
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.steps import make_train_step
 

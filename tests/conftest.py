@@ -28,6 +28,14 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+@pytest.fixture(scope="module")
+def compile_fast():
+    """For programs that run for milliseconds: compiling them well would take most of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def shapes_of(model: nn.Module) -> dict:
     """The shapes of all variables; they do not depend on the size of an image."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")

@@ -3,7 +3,6 @@
 import inspect
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,6 +11,8 @@ from fcn_jax.data.datasets import DATASETS, Dataset
 from fcn_jax.data.labels import VOC
 from fcn_jax.models.zoo import MODELS
 from fcn_jax.train import loop, parallel
+
+pytestmark = pytest.mark.usefixtures("compile_fast")
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 NAMES = sorted(path.stem for path in EXPERIMENTS.glob("voc_*.py"))
@@ -30,14 +31,6 @@ class Scenes:
             label[:, 5] = VOC.ignore_label
             records.append({"id": f"{split}_{index}", "image": image, "label": label})
         return records
-
-
-@pytest.fixture(autouse=True)
-def compile_fast():
-    """These programs run for milliseconds: compiling them well would take most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "compare",
+    "benchmark",
     "import_weights",
     "export_weights",
 )

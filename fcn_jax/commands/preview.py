@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from fcn_jax.data.datasets import get_dataset
-    from fcn_jax.data.loader import train_batches
+    from fcn_jax.train.setup import make_batches
 
     if args.num < 1:
         raise ValueError(f"--num={args.num} must be positive")
@@ -42,13 +42,9 @@ def run(args: argparse.Namespace) -> None:
     config = args.config.to_dict()
     dataset, split = get_dataset(**config["data"]), config["train"]["split"]
     # The stream does not depend on the batch size: these are the crops that training begins with.
-    batches = train_batches(
-        dataset.source(split),
-        batch_size=args.num,
-        seed=config["seed"],
-        ignore_label=dataset.labels.ignore_label,
-        **{**config["augment"], "num_workers": 0},
-    )
+    config["train"]["batch_size"] = args.num
+    config["augment"]["num_workers"] = 0
+    batches = make_batches(config, dataset)
     with contextlib.closing(batches):
         batch = next(batches)
     crops = f"{args.num} crop{'s' if args.num > 1 else ''}"

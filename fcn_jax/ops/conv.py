@@ -99,7 +99,7 @@ _conv.defvjp(_forward, _backward)
 def _form_on_cpu(maps: Array, kernel: Array, layer: Window, groups: int):
     if groups > 1:
         return _by_slices if _is_depthwise(maps, kernel, groups) else _by_group
-    return _by_taps if layer.rate > 1 and _meets_padding(layer, maps) else _plain
+    return _by_taps if layer.rate > 1 and _meets_much_padding(layer, maps) else _plain
 
 
 def _is_depthwise(maps: Array, kernel: Array, groups: int) -> bool:
@@ -136,7 +136,7 @@ LARGE_GRAD, MANY_FEATURES = 3_000_000, 128
 
 def _kernel_grad(maps: Array, kernel: Array, grad: Array, layer: Window) -> Array:
     large = grad.size >= LARGE_GRAD and grad.shape[-1] >= MANY_FEATURES
-    if large or _meets_padding(layer, maps):
+    if large or _meets_much_padding(layer, maps):
         return _kernel_grad_by_taps(maps, grad, layer)
     return jax.vjp(lambda kernel: _plain(maps, kernel, layer, 1), kernel)[1](grad)[0]
 
@@ -160,7 +160,9 @@ def _kernel_grad_by_taps(maps: Array, grad: Array, layer: Window) -> Array:
 PADDING_SHARE = 0.15
 
 
-def _meets_padding(layer: Window, maps: Array) -> bool:
+def _meets_much_padding(layer: Window, maps: Array) -> bool:
+    if layer.rate == 1 and layer.pad < layer.kernel:
+        return False  # only on maps of a few pixels, where nothing is slow
     met = sum(rows.count * columns.count for rows, columns in _taps(layer, maps))
     outputs = math.prod(output_size(layer, size) for size in maps.shape[1:3])
     return met < (1 - PADDING_SHARE) * outputs * layer.kernel**2

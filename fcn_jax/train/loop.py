@@ -7,21 +7,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 
-from fcn_jax.data.loader import train_batches
 from fcn_jax.models.table import finest_stride, layer_table, output_stride
-from fcn_jax.ops.losses import Loss, make_loss
 from fcn_jax.train import parallel
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
 from fcn_jax.train.init import init_from
 from fcn_jax.train.interrupt import Interruption
 from fcn_jax.train.progress import StepProgress
 from fcn_jax.train.run_folder import RunFolder
-from fcn_jax.train.setup import Setup, make_setup
+from fcn_jax.train.setup import Setup, make_batches, make_setup
 from fcn_jax.train.state import TrainState
-from fcn_jax.train.steps import LabelGrid, make_train_step
 
 
 def train(
@@ -42,19 +38,7 @@ def train(
     if config["train"]["num_steps"] < 1:
         raise ValueError(f"train.num_steps={config['train']['num_steps']} must be positive")
     setup = make_setup(config)
-    batch_options = {
-        "batch_size": config["train"]["batch_size"],
-        "seed": config["seed"],
-        "ignore_label": setup.dataset.labels.ignore_label,
-        **config["augment"],
-    }
-    loss = make_loss(
-        num_classes=setup.dataset.labels.num_classes,
-        ignore_label=setup.dataset.labels.ignore_label,
-        **config["loss"],
-    )
-    source = setup.dataset.source(config["train"]["split"])
-    train_batches(source, **batch_options).close()  # its checks come before the folder is touched
+    make_batches(config, setup.dataset).close()  # its checks come before the folder is touched
     run = RunFolder(workdir)
     state = setup.state
     if not has_checkpoint(run.path / "checkpoints"):
@@ -80,21 +64,16 @@ def train(
             finest_stride=finest_stride(rows),
         )
         state = parallel.replicate(state, setup.devices)
-        batches = train_batches(source, start_step=start_step, **batch_options)
+        options = {key: value for key, value in config["train"].items() if key in _LOOP_OPTIONS}
+        batches = make_batches(config, setup.dataset, start_step=start_step)
         with contextlib.closing(batches):
-            return _train(
-                setup,
-                run,
-                checkpoints,
-                state,
-                batches,
-                start_step=start_step,
-                loss=loss,
-                label_grid=find_label_grid(setup.model, crop_size=config["augment"]["crop_size"]),
-                **config["train"],
-            )
+            return _train(setup, run, checkpoints, state, batches, start_step=start_step, **options)
     finally:
         checkpoints.close()
+
+
+# Those of the section `train` that are not about the update itself.
+_LOOP_OPTIONS = ("split", "num_steps", "batch_size", "log_every", "eval_every", "checkpoint_every")
 
 
 def _train(
@@ -105,29 +84,15 @@ def _train(
     batches: Iterator[dict],
     *,
     start_step: int,
-    loss: Loss,
-    label_grid: LabelGrid,
     split: str,
     num_steps: int,
     batch_size: int,
-    iter_size: int,
-    normalize: bool,
     log_every: int,
     eval_every: int,
     checkpoint_every: int,
 ) -> dict[str, Any] | None:
-    """Makes the steps from `start_step` to `num_steps`; the keywords are the section `train`."""
-    train_step = make_train_step(
-        setup.model,
-        setup.optimizer,
-        loss=loss,
-        key=setup.key,
-        ignore_label=setup.dataset.labels.ignore_label,
-        devices=setup.devices,
-        normalize=normalize,
-        iter_size=iter_size,
-        label_grid=label_grid,
-    )
+    """Makes the steps from `start_step` to `num_steps`; the keywords are `_LOOP_OPTIONS`."""
+    train_step = setup.make_train_step()
 
     def due(every: int) -> bool:
         return step == num_steps or (every > 0 and step % every == 0)
@@ -176,15 +141,6 @@ def _train(
                 progress.say(f"stopped at step {step}; the same command goes on from there")
                 raise KeyboardInterrupt
     return report
-
-
-def find_label_grid(model: nn.Module, *, crop_size: int) -> LabelGrid:
-    """Finds the pixels under the units that `model` scores in training.
-
-    A unit whose centre lies between two pixels takes the later one, as in the release.
-    """
-    scored = layer_table(model, height=crop_size, width=crop_size, train=True)[-1]
-    return LabelGrid(start=math.ceil(scored.start), stride=int(scored.stride))
 
 
 _LOGGED = ("split", "step", "mean_iou", "pixel_acc", "mean_acc", "fw_iou", "loss")

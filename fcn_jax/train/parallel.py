@@ -54,6 +54,13 @@ def shard(batch: dict[str, np.ndarray], num_devices: int) -> dict[str, np.ndarra
     }
 
 
+def put(batch: dict[str, np.ndarray], devices: Sequence[jax.Device]) -> dict[str, jax.Array]:
+    """Copies the parts of a batch that `shard` split to their devices."""
+    return jax.device_put(
+        batch, NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec(AXIS))
+    )
+
+
 def parallel_update(update: Callable, devices: Sequence[jax.Device]) -> Callable:
     """Maps `update(state, batch) -> (state, sums)` over devices; donates the state."""
     return jax.pmap(

@@ -1,19 +1,25 @@
 """From the sections of an experiment to the objects that they name."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 import optax
 
 from fcn_jax.data.datasets import Dataset, get_dataset
+from fcn_jax.data.loader import train_batches
+from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import get_model
+from fcn_jax.ops.losses import Loss, make_loss
 from fcn_jax.train import parallel
 from fcn_jax.train.evaluator import Evaluator
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.state import TrainState, init_state, init_variables
+from fcn_jax.train.steps import LabelGrid, make_train_step
 
 
 @dataclass(frozen=True)
@@ -21,10 +27,12 @@ class Setup:
     """Everything that training and evaluation have in common.
 
     Attributes:
+        config: of the experiment: the sections data, augment, model, loss, optim, train and eval.
         state: before the first step, on no particular device.
         key: the run's own; init and dropout draw from it.
     """
 
+    config: Mapping[str, Any]
     devices: list[jax.Device]
     dataset: Dataset
     model: nn.Module
@@ -32,18 +40,45 @@ class Setup:
     schedule: optax.Schedule
     state: TrainState
     key: jax.Array
+    loss: Loss
     evaluator: Evaluator
+
+    def train_batches(self, *, start_step: int = 0) -> Generator[dict[str, np.ndarray], None, None]:
+        """Yields the batches of training, from that of step `start_step` + 1 on."""
+        return train_batches(
+            self.dataset.source(self.config["train"]["split"]),
+            batch_size=self.config["train"]["batch_size"],
+            seed=self.config["seed"],
+            start_step=start_step,
+            ignore_label=self.dataset.labels.ignore_label,
+            **self.config["augment"],
+        )
+
+    def make_train_step(self) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+        """Makes the update of a replicated state by a batch that is dealt out to the devices."""
+        return make_train_step(
+            self.model,
+            self.optimizer,
+            loss=self.loss,
+            key=self.key,
+            ignore_label=self.dataset.labels.ignore_label,
+            devices=self.devices,
+            normalize=self.config["train"]["normalize"],
+            iter_size=self.config["train"]["iter_size"],
+            label_grid=find_label_grid(self.model, crop_size=self.config["augment"]["crop_size"]),
+        )
 
 
 def make_setup(config: Mapping[str, Any]) -> Setup:
-    """Makes what the sections data, model, optim and eval, and the seed, describe."""
+    """Makes what the sections of an experiment, and its seed, describe."""
     devices = parallel.get_devices()
     # Before anything slow: this is the mistake that a change of machine makes.
     parallel.check_batch_size(
         config["train"]["batch_size"], len(devices), iter_size=config["train"]["iter_size"]
     )
     dataset = get_dataset(**config["data"])
-    num_classes = dataset.labels.num_classes
+    labels = dataset.labels
+    num_classes = labels.num_classes
     model = get_model(**config["model"], num_classes=num_classes, axis_name=parallel.AXIS)
     # rbg: initialising a network with the default generator takes ten seconds to compile.
     key = jax.random.key(config["seed"], impl="rbg")
@@ -51,7 +86,9 @@ def make_setup(config: Mapping[str, Any]) -> Setup:
     optimizer, schedule = make_optimizer(
         variables["params"], num_steps=config["train"]["num_steps"], **config["optim"]
     )
+    loss = make_loss(num_classes=num_classes, ignore_label=labels.ignore_label, **config["loss"])
     return Setup(
+        config=config,
         devices=devices,
         dataset=dataset,
         model=model,
@@ -59,5 +96,29 @@ def make_setup(config: Mapping[str, Any]) -> Setup:
         schedule=schedule,
         state=init_state(variables, optimizer),
         key=key,
+        loss=loss,
         evaluator=Evaluator(model, dataset, devices, **config["eval"]),
     )
+
+
+def make_batches(
+    config: Mapping[str, Any], dataset: Dataset, *, start_step: int = 0
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Yields the batches that an experiment trains on, from that of step `start_step` + 1 on."""
+    return train_batches(
+        dataset.source(config["train"]["split"]),
+        batch_size=config["train"]["batch_size"],
+        seed=config["seed"],
+        start_step=start_step,
+        ignore_label=dataset.labels.ignore_label,
+        **config["augment"],
+    )
+
+
+def find_label_grid(model: nn.Module, *, crop_size: int) -> LabelGrid:
+    """Finds the pixels under the units that `model` scores in training.
+
+    A unit whose centre lies between two pixels takes the later one, as in the release.
+    """
+    scored = layer_table(model, height=crop_size, width=crop_size, train=True)[-1]
+    return LabelGrid(start=math.ceil(scored.start), stride=int(scored.stride))

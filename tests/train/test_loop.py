@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fcn_jax.ops.metrics import scores
-from fcn_jax.train import loop
+from fcn_jax.train import loop, setup
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.setup import make_setup
 from tests.train.conftest import make_config
@@ -63,7 +63,7 @@ def read_log(workdir):
 
 def stop_at_step(monkeypatch, step):
     """Sends this process a SIGTERM while the batch of `step` is read."""
-    original = loop.train_batches
+    original = setup.train_batches
 
     def stopping(source, *, start_step=0, **options):
         for index, batch in enumerate(original(source, start_step=start_step, **options)):
@@ -71,7 +71,7 @@ def stop_at_step(monkeypatch, step):
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 
-    monkeypatch.setattr(loop, "train_batches", stopping)
+    monkeypatch.setattr(setup, "train_batches", stopping)
 
 
 def test_resumed_run_equals_uninterrupted_run(config, whole, tmp_path, monkeypatch):
