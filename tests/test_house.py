@@ -173,7 +173,7 @@ def test_every_section_is_the_keywords_of_its_function(path, monkeypatch):
     )  # fmt: skip
     _bind(init_from, config["init"])
     make_loss(num_classes=3, ignore_label=255, **config["loss"])
-    _bind(_train, config["train"], start_step=0, loss=None, label_grid=None)
+    _bind(_train, config["train"], start_step=0)
     _bind(Evaluator, config["eval"])
     assert config["eval"]["convention"] in CONVENTIONS
 

@@ -14,6 +14,9 @@ from fcn_jax.commands import recipes
 if TYPE_CHECKING:
     import jax
 
+    from fcn_jax.train.setup import Setup
+    from fcn_jax.train.state import TrainState
+
 HELP = "time a recipe: reading, computing, memory, and the share of what the machine can do"
 EXAMPLES = """\
 python launch.py benchmark --config=shapes_fcn8s
@@ -87,7 +90,7 @@ def _time_training(config: Mapping[str, Any], *, num_steps: int) -> Iterator[str
         state = parallel.replicate(setup.state, devices)
         batch = parallel.shard(next(batches), len(devices))
         started = time.perf_counter()
-        step = setup.make_train_step().lower(state, batch).compile()
+        step = _compile(setup, state, batch)
         yield f"compiled in {time.perf_counter() - started:.1f} s"
         yield f"memory of a step {_gib(_memory(step))} on each device"
         state, _ = jax.block_until_ready(step(state, parallel.put(batch, devices)))
@@ -137,7 +140,7 @@ def _find_batch(config: Mapping[str, Any]) -> Iterator[str]:
             "labels": np.zeros((batch_size, size, size), np.uint8),
         }
         batch = parallel.shard(batch, len(devices))
-        return setup.make_train_step().lower(state, batch).compile(), batch
+        return _compile(setup, state, batch), batch
 
     needs = {count: _memory(compile_for(count)[0]) for count in (least, 2 * least)}
     slope = max(1, needs[2 * least] - needs[least])
@@ -157,6 +160,12 @@ def _find_batch(config: Mapping[str, Any]) -> Iterator[str]:
         f"train.batch_size={found} fits, and one step of it ran: {_gib(_memory(step))}, crops of "
         f"{size}, {config['model']['dtype']}, remat={config['model'].get('remat', False)}"
     )
+
+
+def _compile(setup: "Setup", state: "TrainState", batch: dict) -> Callable:
+    train = setup.config["train"]
+    step = setup.make_train_step(normalize=train["normalize"], iter_size=train["iter_size"])
+    return step.lower(state, batch).compile()
 
 
 def _matrix_rate(dtype: str) -> float:

@@ -64,16 +64,19 @@ def train(
             finest_stride=finest_stride(rows),
         )
         state = parallel.replicate(state, setup.devices)
-        options = {key: value for key, value in config["train"].items() if key in _LOOP_OPTIONS}
         batches = make_batches(config, setup.dataset, start_step=start_step)
         with contextlib.closing(batches):
-            return _train(setup, run, checkpoints, state, batches, start_step=start_step, **options)
+            return _train(
+                setup,
+                run,
+                checkpoints,
+                state,
+                batches,
+                start_step=start_step,
+                **config["train"],
+            )
     finally:
         checkpoints.close()
-
-
-# Those of the section `train` that are not about the update itself.
-_LOOP_OPTIONS = ("split", "num_steps", "batch_size", "log_every", "eval_every", "checkpoint_every")
 
 
 def _train(
@@ -87,12 +90,14 @@ def _train(
     split: str,
     num_steps: int,
     batch_size: int,
+    iter_size: int,
+    normalize: bool,
     log_every: int,
     eval_every: int,
     checkpoint_every: int,
 ) -> dict[str, Any] | None:
-    """Makes the steps from `start_step` to `num_steps`; the keywords are `_LOOP_OPTIONS`."""
-    train_step = setup.make_train_step()
+    """Makes the steps from `start_step` to `num_steps`; the keywords are the section `train`."""
+    train_step = setup.make_train_step(normalize=normalize, iter_size=iter_size)
 
     def due(every: int) -> bool:
         return step == num_steps or (every > 0 and step % every == 0)

@@ -54,8 +54,10 @@ class Setup:
             **self.config["augment"],
         )
 
-    def make_train_step(self) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-        """Makes the update of a replicated state by a batch that is dealt out to the devices."""
+    def make_train_step(
+        self, *, normalize: bool, iter_size: int
+    ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+        """Makes the update of a replicated state by a batch; see `steps.make_train_step`."""
         return make_train_step(
             self.model,
             self.optimizer,
@@ -63,8 +65,8 @@ class Setup:
             key=self.key,
             ignore_label=self.dataset.labels.ignore_label,
             devices=self.devices,
-            normalize=self.config["train"]["normalize"],
-            iter_size=self.config["train"]["iter_size"],
+            normalize=normalize,
+            iter_size=iter_size,
             label_grid=find_label_grid(self.model, crop_size=self.config["augment"]["crop_size"]),
         )
 
