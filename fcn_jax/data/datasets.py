@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fcn_jax.data.labels import CAMVID, SHAPES, VOC, LabelSet
+from fcn_jax.data.labels import CAMVID, SHAPES, LabelSet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fcn_jax.data.loader import Source
     from fcn_jax.data.pairs import Survey
     from fcn_jax.data.problems import OnProblem
+    from fcn_jax.data.published import PublishedSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +133,7 @@ def survey_folder(
       name: of a data set that is built from a user's files.
       options: of `get_dataset`.
     """
-    if name not in ("camvid", "custom", "voc"):
+    if name not in ("camvid", "custom", *PUBLISHED):
         raise ValueError(f"data set {name!r} is not built from files of yours: nothing to check")
     if not source_dir:
         raise ValueError("which folder is meant? --config.data.source_dir=FOLDER")
@@ -145,9 +146,7 @@ def survey_folder(
         from fcn_jax.data import camvid
 
         return camvid.make_survey(source_dir, on_problem)
-    from fcn_jax.data import pascal
-
-    return pascal.make_survey(source_dir, on_problem)
+    return find_published(name).make_survey(source_dir, on_problem)
 
 
 # tfds is imported by those who build or read, so that listing the names stays cheap.
@@ -246,31 +245,52 @@ def _get_custom(
     return _make_dataset("custom", config.labels, builder)
 
 
-def _get_voc(source_dir: str, data_dir: str) -> Dataset:
-    from fcn_jax.data import pascal, records
+# Lists of ids, and two files for each.
+PUBLISHED = ("nyud", "pascal_context", "siftflow", "siftflow_geometric", "voc")
 
-    configs = pascal.find_parts(source_dir, data_dir=data_dir)
+
+def find_published(name: str) -> "PublishedSet":
+    """Returns one of `PUBLISHED`: its parts, and the splits that they make."""
+    from fcn_jax.data import nyud, pascal, pascal_context, siftflow
+
+    found = (
+        nyud.NYUDV2,
+        pascal.PASCAL_VOC,
+        pascal_context.CONTEXT,
+        siftflow.SEMANTIC,
+        siftflow.GEOMETRIC,
+    )
+    return {published.name: published for published in found}[name]
+
+
+def _get_published(name: str, source_dir: str, data_dir: str) -> Dataset:
+    from fcn_jax.data import records
+    from fcn_jax.data.published import PublishedReader
+
+    published = find_published(name)
+    configs = published.find_parts(source_dir, data_dir=data_dir)
     with records.quiet_tfds():
         builders = {
-            part: pascal.PARTS[part](
+            part: published.parts[part](
                 data_dir=data_dir or None, config=config, file_format=records.FILE_FORMAT
             )
             for part, config in configs.items()
         }
-    reader = pascal.Pascal(builders)
+    reader = PublishedReader(published, builders)
     if differences := reader.find_differences():
         folders = ", ".join(config.source_dir for config in configs.values())
         print(
-            f"voc: not all of PASCAL VOC is in {folders}: {', '.join(differences)}", file=sys.stderr
+            f"{name}: not all of {published.title} is in {folders}: {', '.join(differences)}",
+            file=sys.stderr,
         )
     return Dataset(
-        name="voc",
-        labels=VOC,
+        name=name,
+        labels=published.labels,
         splits=tuple(reader.splits),
         builder=reader,
         missing={
             split: why
-            for split, why in pascal.explain_missing(source_dir, configs).items()
+            for split, why in published.explain_missing(source_dir, configs).items()
             if split not in reader.splits
         },
     )
@@ -284,5 +304,5 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "camvid": _get_camvid,
     "custom": _get_custom,
     "shapes": _get_shapes,
-    "voc": _get_voc,
+    **{name: functools.partial(_get_published, name) for name in PUBLISHED},
 }

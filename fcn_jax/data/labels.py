@@ -165,3 +165,45 @@ VOC = LabelSet(
         (0, 64, 128),
     ),
 )
+
+
+def _in_voc_colors(names: str) -> LabelSet:
+    """Makes a label set, from names with commas between them, in the colours of VOC's colour map.
+
+    The map is that of `fcn_jax.ops.palette`, which imports what this module does without.
+    """
+
+    def color(number: int) -> tuple[int, int, int]:
+        return tuple(
+            sum((number >> 3 * place + channel & 1) << 7 - place for place in range(8))
+            for channel in range(3)
+        )
+
+    split = tuple(names.split(", "))
+    return LabelSet(split, tuple(map(color, range(len(split)))))
+
+
+# The 59 most frequent of 459 names, in the order and the spelling of the authors' 59_labels.txt.
+PASCAL_CONTEXT = _in_voc_colors(
+    "background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, "
+    "dog, horse, motorbike, person, pottedplant, sheep, sofa, train, tvmonitor, bag, bed, bench, "
+    "book, building, cabinet, ceiling, clothes, computer, cup, door, fence, floor, flower, food, "
+    "grass, ground, keyboard, light, mountain, mouse, curtain, platform, sign, plate, road, rock, "
+    "shelves, sidewalk, sky, snow, bedcloth, track, tree, truck, wall, water, window, wood"
+)
+
+# In the order of FCN's data/sift-flow/classes.txt, which is that of the numbers in the files.
+SIFTFLOW = _in_voc_colors(
+    "awning, balcony, bird, boat, bridge, building, bus, car, cow, crosswalk, desert, door, "
+    "fence, field, grass, moon, mountain, person, plant, pole, river, road, rock, sand, sea, "
+    "sidewalk, sign, sky, staircase, streetlight, sun, tree, window"
+)
+SIFTFLOW_GEOMETRIC = _in_voc_colors("sky, horizontal, vertical")
+
+# In the order of the numbers in the files, and spelled as FCN's data/nyud/classes.txt spells them.
+NYUD = _in_voc_colors(
+    "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, "
+    "blinds, desk, shelves, curtain, dresser, pillow, mirror, floor mat, clothes, ceiling, books, "
+    "refridgerator, television, paper, towel, shower curtain, box, whiteboard, person, "
+    "night stand, toilet, sink, lamp, bathtub, bag, otherstructure, otherfurniture, otherprop"
+)

@@ -1,6 +1,7 @@
-"""CamVid, VOC and SBD folders in miniature, and pairs whose pixels tell where they came from."""
+"""Published data sets in miniature, and pairs whose pixels tell where they came from."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import scipy.sparse
 from PIL import Image
 
 from fcn_jax.data.datasets import Dataset, get_dataset
+from fcn_jax.data.labels import PASCAL_CONTEXT
 from fcn_jax.ops.palette import full_palette
 
 TINY_SPLITS = {"train": 6, "val": 2}
@@ -64,7 +66,9 @@ def draw_voc_label(rng: np.random.Generator, height: int, width: int) -> np.ndar
     return label
 
 
-def _write_pairs(folder, lists, list_file, image_file, label_file, save_label, *, seed) -> Path:
+def _write_pairs(
+    folder, lists, list_file, image_file, label_file, save_label, *, seed, draw_label=draw_voc_label
+) -> Path:
     rng = np.random.default_rng(seed)
     for split, ids in lists.items():
         for name in ids:
@@ -73,7 +77,7 @@ def _write_pairs(folder, lists, list_file, image_file, label_file, save_label, *
             for path in paths:
                 path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(paths[0])
-            save_label(paths[1], draw_voc_label(rng, height, width))
+            save_label(paths[1], draw_label(rng, height, width))
         (folder / list_file.format(split)).parent.mkdir(parents=True, exist_ok=True)
         (folder / list_file.format(split)).write_text("".join(f"{name}\n" for name in ids))
     return folder
@@ -116,6 +120,122 @@ def get_voc(tmp_path):
     def get(source_dir="", **options) -> Dataset:
         return get_dataset(
             "voc", source_dir=str(source_dir), data_dir=str(tmp_path / "built"), **options
+        )
+
+    return get
+
+
+# The numbers of labels.txt, 1 to 459, for the 59 classes in their order, from the published list.
+CONTEXT_VALUES = [
+    2, 23, 25, 31, 34, 45, 59, 65, 72, 98, 397, 113, 207, 258, 284, 308, 347, 368, 416, 427, 9, 18,
+    22, 33, 44, 46, 68, 80, 85, 104, 115, 144, 158, 159, 162, 187, 189, 220, 232, 259, 260, 105, 296,
+    355, 295, 324, 326, 349, 354, 360, 366, 19, 415, 420, 424, 440, 445, 454, 458,
+]  # fmt: skip
+
+
+class MatlabSet(NamedTuple):
+    """A data set whose labels are `.mat` files: its lists, its tree, and what its values mean."""
+
+    lists: dict[str, list[str]]
+    list_file: str
+    image_file: str
+    label_file: str
+    variable: str
+    dtype: type  # of the array
+    meaning: dict[int, int]  # the class number of each value
+
+
+_SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
+_SIFTFLOW_LISTS = {"trainval": ["forest_for121", "street_bost64"], "test": ["coast_natu975"]}
+MATLAB_SETS = {
+    "nyud": MatlabSet(
+        {"train": ["5449", "6140"], "val": ["5010"], "test": ["5133", "6002"]},
+        "{}.txt",
+        "data/images/img_{}.png",
+        "segmentation/img_{}.mat",
+        "segmentation",
+        np.uint8,
+        {0: 255, **{value: value - 1 for value in range(1, 41)}},
+    ),
+    "pascal_context": MatlabSet(
+        {"train": ["2008_000008", "2008_000015"], "val": ["2008_000002", "2008_000003"]},
+        "VOCdevkit/VOC2010/ImageSets/Main/{}.txt",
+        "VOCdevkit/VOC2010/JPEGImages/{}.jpg",
+        "trainval/{}.mat",
+        "LabelMap",
+        np.uint16,
+        {**dict.fromkeys(range(460), 0), **{v: n for n, v in enumerate(CONTEXT_VALUES, start=1)}},
+    ),
+    "siftflow": MatlabSet(
+        _SIFTFLOW_LISTS,
+        "{}.txt",
+        f"Images/{_SCENES}/{{}}.jpg",
+        f"SemanticLabels/{_SCENES}/{{}}.mat",
+        "S",
+        np.float64,
+        {0: 255, **{value: value - 1 for value in range(1, 34)}},
+    ),
+    "siftflow_geometric": MatlabSet(
+        _SIFTFLOW_LISTS,
+        "{}.txt",
+        f"Images/{_SCENES}/{{}}.jpg",
+        f"GeoLabels/{_SCENES}/{{}}.mat",
+        "S",
+        np.float64,
+        {-1: 255, 0: 255, 1: 0, 2: 1, 3: 2},
+    ),
+}
+
+
+def save_mat_label(path: Path, variable: str, label: np.ndarray, *, compress: bool = True) -> None:
+    """Saves a label as MATLAB does, next to a cell array of names as in SIFT Flow."""
+    names = np.array(["sky", "tree"], object)
+    scipy.io.savemat(path, {"names": names, variable: label}, do_compression=compress)
+
+
+def write_context_names(folder: Path) -> None:
+    """Writes labels.txt and 59_labels.txt as the authors do, with a space in two names."""
+    names = [f"thing {number}" for number in range(460)]
+    ours = PASCAL_CONTEXT.names[1:]
+    for value, name in zip(CONTEXT_VALUES, ours, strict=True):
+        names[value] = name
+    for value, name in [
+        (397, "table"), (19, "bedclothes"), (80, "cloth"),  # as they are called there
+        (308, "potted plant"), (427, "tv monitor"),
+    ]:  # fmt: skip
+        names[value] = name
+    lines = [f"{number}: {name}\n" for number, name in enumerate(names)]
+    (folder / "labels.txt").write_text("".join(lines[1:]))
+    lines = [f"{number}: {name}\n" for number, name in enumerate(ours, start=1)]
+    (folder / "59_labels.txt").write_text("".join(lines))
+
+
+def write_matlab_set(folder: Path, name: str, *, compress: bool = True) -> Path:
+    """Writes the tree of a set; its labels hold as many of the values as have room."""
+    files = MATLAB_SETS[name]
+    values = np.array(list(files.meaning))
+
+    def draw(rng, height, width):
+        label = rng.choice(values, (height, width))
+        label.ravel()[: min(len(values), label.size)] = rng.permutation(values)[: label.size]
+        return label.astype(files.dtype)
+
+    def save(path, label):
+        save_mat_label(path, files.variable, label, compress=compress)
+
+    _write_pairs(folder, *files[:4], save, seed=0, draw_label=draw)
+    if name == "pascal_context":
+        write_context_names(folder)
+    return folder
+
+
+@pytest.fixture
+def get_published(tmp_path):
+    """`get_published(name, source_dir)` with a home for the built data that this test alone has."""
+
+    def get(name, source_dir="", **options) -> Dataset:
+        return get_dataset(
+            name, source_dir=str(source_dir), data_dir=str(tmp_path / "built"), **options
         )
 
     return get

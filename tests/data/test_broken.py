@@ -14,11 +14,14 @@ from fcn_jax.data.datasets import get_dataset
 
 from .conftest import (
     CUSTOM_CLASSES,
+    MATLAB_SETS,
     VOC_LISTS,
     save_custom_label,
+    save_mat_label,
     save_palette_label,
     write_camvid,
     write_custom,
+    write_matlab_set,
     write_voc,
 )
 
@@ -658,18 +661,72 @@ OTHERS = {
 }
 
 
+def replace_text(file, old, new):
+    return lambda folder: (folder / file).write_text((folder / file).read_text().replace(old, new))
+
+
+def mat(file, variable, array):
+    return lambda folder: save_mat_label(folder / file, variable, array)
+
+
+def break_matlab_set(name):
+    """Yields (title, what is done, kind) for a set with `.mat` labels."""
+    files = MATLAB_SETS[name]
+    (_, first_ids), *_, (last, last_ids) = files.lists.items()
+    id_list = files.list_file.format(last)
+    image, label = (file.format(last_ids[0]) for file in (files.image_file, files.label_file))
+    none = np.full((3, 3), max(files.meaning) + 1, np.int32)
+    yield "no list", remove(id_list), "missing list"
+    yield "list line", write(id_list, "a b\n"), "line of a list"
+    yield "leak", write(id_list, f"{first_ids[0]}\n"), "image in two splits"
+    yield "no image", remove(image), "missing file"
+    yield "no label", remove(label), "missing file"
+    yield "image", keep_half(image), "unreadable or damaged file"
+    yield "label", keep_half(label), "unreadable or damaged file"
+    yield "value", mat(label, files.variable, none), "label value outside the classes"
+    yield "size", mat(label, files.variable, none - 1), "label of another size than its image"
+    yield "variable", mat(label, "other", none), "MATLAB file of another kind"
+    yield "7.3", write(label, bytes(512) + b"\x89HDF\r\n\x1a\n" + bytes(512)), "MATLAB 7.3 file"
+
+
+for _set in ("nyud", "pascal_context", "siftflow"):
+    for _title, _break_it, _kind in break_matlab_set(_set):
+        OTHERS[f"{_set}, {_title}"] = (_set, _break_it, _kind)
+OTHERS |= {
+    "pascal_context, no names": ("pascal_context", remove("labels.txt"), "missing list"),
+    "pascal_context, line of names": (
+        "pascal_context",
+        replace_text("labels.txt", "2: aero", "2; aero"),
+        "line of a list",
+    ),
+    "pascal_context, class without number": (
+        "pascal_context",
+        replace_text("labels.txt", "2: aero", "2: aerial "),
+        "list of other classes",
+    ),
+    "pascal_context, other classes": (
+        "pascal_context",
+        replace_text("59_labels.txt", "1: aero", "1: air"),
+        "list of other classes",
+    ),
+}
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_broken_data_set_is_refused_and_checked_alike(name, tmp_path):
     dataset, break_it, kind = OTHERS[name]
     folder = tmp_path / "data"
     if dataset == "camvid":
         write_camvid(folder)
-    else:
+    elif dataset == "voc":
         write_voc(folder / VOC_FILES, VOC_LISTS)
-    assert check_folder(dataset, source_dir=str(folder)).problems == []
+    else:
+        write_matlab_set(folder, dataset)
+    unbroken = check_folder(dataset, source_dir=str(folder))
+    assert unbroken.problems == []
     break_it(folder)
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
-        for split in ("train", "val"):
+        for split in unbroken.splits:
             build(dataset, folder, tmp_path / "built", split)
     checkup = check_folder(dataset, source_dir=str(folder))
     assert caught.value.kind == kind

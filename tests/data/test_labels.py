@@ -1,11 +1,22 @@
 import numpy as np
 import pytest
 
-from fcn_jax.data.labels import CAMVID, SHAPES, VOC, LabelSet
-from fcn_jax.ops.palette import voc_palette
+from fcn_jax.data.labels import (
+    CAMVID,
+    NYUD,
+    PASCAL_CONTEXT,
+    SHAPES,
+    SIFTFLOW,
+    SIFTFLOW_GEOMETRIC,
+    VOC,
+    LabelSet,
+)
+from fcn_jax.ops.palette import VOID_COLOR, voc_palette
+
+IN_VOC_COLORS = [VOC, PASCAL_CONTEXT, SIFTFLOW, SIFTFLOW_GEOMETRIC, NYUD]
 
 
-@pytest.mark.parametrize("labels", [SHAPES, CAMVID, VOC])
+@pytest.mark.parametrize("labels", [SHAPES, CAMVID, *IN_VOC_COLORS])
 def test_label_sets_tell_classes_apart(labels):
     assert len(set(labels.names)) == len(set(labels.colors)) == labels.num_classes
 
@@ -20,8 +31,24 @@ def test_label_set_rejects_missing_color():
         LabelSet(names=("a", "b"), colors=((0, 0, 0),))
 
 
-def test_voc_colors_are_its_colour_map():
-    np.testing.assert_array_equal(VOC.colors, voc_palette(21))
+@pytest.mark.parametrize("labels", IN_VOC_COLORS)
+def test_voc_colors_are_its_colour_map(labels):
+    np.testing.assert_array_equal(labels.colors, voc_palette(labels.num_classes))
+    assert VOID_COLOR not in labels.colors
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_classes", "some"),
+    [
+        (PASCAL_CONTEXT, 60, {0: "background", 11: "diningtable", 28: "clothes", 59: "wood"}),
+        (SIFTFLOW, 33, {0: "awning", 5: "building", 27: "sky", 32: "window"}),
+        (SIFTFLOW_GEOMETRIC, 3, {0: "sky", 1: "horizontal", 2: "vertical"}),
+        (NYUD, 40, {0: "wall", 19: "floor mat", 31: "night stand", 39: "otherprop"}),
+    ],
+)
+def test_classes_have_the_published_numbers(labels, num_classes, some):
+    assert labels.num_classes == num_classes
+    assert {number: labels.names[number] for number in some} == some
 
 
 def test_selected_classes_keep_their_colors_in_the_order_given():

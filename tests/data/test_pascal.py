@@ -4,7 +4,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fcn_jax.data import pascal, voc
+from fcn_jax.data.listed import ListedConfig
+from fcn_jax.data.pascal import PASCAL_VOC
+from fcn_jax.data.published import PublishedReader
 
 from .conftest import write_sbd, write_voc
 
@@ -34,11 +36,12 @@ def whole(tmp_path):
 
 
 def make_pascal(lists):
-    return pascal.Pascal(
+    return PublishedReader(
+        PASCAL_VOC,
         {
-            part: SimpleNamespace(builder_config=voc.VocConfig(name="x", source_dir=part, ids=ids))
+            part: SimpleNamespace(builder_config=ListedConfig(name="x", source_dir=part, ids=ids))
             for part, ids in lists.items()
-        }
+        },
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from fcn_jax.data import voc
+from fcn_jax.data import listed, voc
 from fcn_jax.data.labels import VOC
 from fcn_jax.data.records import find_only_build
 from fcn_jax.ops.palette import VOID_COLOR, label_to_rgb
@@ -210,7 +210,7 @@ def test_voc_rejects_list(voc_dir, folder, get_voc, text, message):
 
 def test_list_with_windows_line_ends_spaces_and_byte_order_mark_is_read(tmp_path):
     (tmp_path / "val.txt").write_bytes(b"\xef\xbb\xbf2007_000033 \r\n\r\n\t2008_000007\r\n")
-    assert voc.read_ids(tmp_path / "val.txt") == ["2007_000033", "2008_000007"]
+    assert listed.read_ids(tmp_path / "val.txt") == ["2007_000033", "2008_000007"]
 
 
 def test_voc_rejects_truncated_jpeg(voc_dir, folder, get_voc):
@@ -294,7 +294,7 @@ def test_real_voc_is_read_as_it_is(real_folder, get_voc):
 
 @pytest.mark.slow
 def test_real_voc_has_the_known_number_of_images_per_class(real_folder):
-    ids = voc.make_config(voc.Voc2012.layout, real_folder).ids
+    ids = listed.make_config(voc.Voc2012.layout, real_folder).ids
     assert not set(ids["train"]) & set(ids["val"])
     if tuple(map(len, ids.values())) != (491, 502):
         pytest.skip("the numbers are those of the 993-image part of VOC2012")
