@@ -192,7 +192,7 @@ class DeepLab(nn.Module):
     def __init__(self, backbone, num_classes: int, *, deepest: int, channels: int, fc6_rate: int):
         super().__init__()
         self.backbone = backbone
-        self.pool5a = nn.AvgPool2d(3, 1, 1) if isinstance(backbone, VGG16) else nn.Identity()
+        self.pool5a = nn.AvgPool2d(3, 1, 1)
         self.fc6 = nn.Conv2d(deepest, channels, 3, padding=fc6_rate, dilation=fc6_rate)
         self.fc7 = nn.Conv2d(channels, channels, 1)
         self.fc8 = nn.Conv2d(channels, num_classes, 1)

@@ -184,9 +184,13 @@ def resnet_deeplab(
 def largefov(
     backbone: MobileNetV2 | ResNet, *, num_classes: int, fc_channels: int, dropout: float
 ) -> DeepLab:
-    """Puts LargeFOV's fc6, fc7 and fc8 on a backbone that was trained without such a classifier.
+    """Puts LargeFOV's pool5a, fc6, fc7 and fc8 on a backbone that was trained without a classifier.
 
-    They have biases and no batch norm, whatever the backbone has: frozen statistics that nobody
+    After the last removed stride all rates, that of fc6 included, are multiples of what was removed.
+    The average of pool5a joins the units that lie closer together: without it the maps that are
+    interleaved there are decided each by itself, and masks get a grid of dots (docs/results.md).
+
+    The layers have biases and no batch norm, whatever the backbone has: frozen statistics that nobody
     measured would mean nothing, and one network has the same variables however it is trained.
 
     Args:
@@ -201,6 +205,5 @@ def largefov(
         num_classes=num_classes,
         backbone=backbone,
         branches=(((fc6, fc_channels), (Window(1), fc_channels)),),
-        pool5a=False,
         dropout=dropout,
     )
