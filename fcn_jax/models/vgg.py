@@ -88,10 +88,11 @@ class VGG16(nn.Module):
     @nn.compact
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
         pools = self.train_pools if train and self.train_pools else self.pools
+        stages = dict(enumerate(zip(STAGES, pools, self.rates, strict=True), start=1))
 
         def run(module: nn.Module, blob: Blob, *, train: bool, stage: int) -> Blob:
             del module  # the layers find it by themselves
-            (convs, channels), rate = STAGES[stage - 1], self.rates[stage - 1]
+            (convs, channels), pool, rate = stages[stage]
             for index in range(1, convs + 1):
                 pad = self.pad if stage == index == 1 else rate
                 layer = Conv(
@@ -101,11 +102,11 @@ class VGG16(nn.Module):
                     name=f"conv{stage}_{index}",
                 )
                 blob = layer(blob, train=train)
-            return MaxPool(pools[stage - 1], name=f"pool{stage}")(blob)
+            return MaxPool(pool, name=f"pool{stage}")(blob)
 
         blob = Blob(self.preprocess(images, self.dtype))
         features = {"data": blob}
-        for number in range(1, len(STAGES) + 1):
+        for number in stages:
             stage = partial(run, stage=number)
             blob = run_stage(stage, self, blob, train=train, remat=self.remat)
             features[f"pool{number}"] = blob

@@ -284,26 +284,42 @@ def test_every_stage_can_be_computed_again(name, stages):
     assert layer_table(again, **sizes) == layer_table(kept, **sizes)
 
 
+def _gradients(model, images, signs):
+    def objective(params, batch_stats):
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        return (logits * signs).sum(), updates
+
+    return jax.jit(jax.grad(objective, has_aux=True))
+
+
 @pytest.mark.slow
-def test_gradients_are_the_same_in_less_memory(rng, draw_variables):
-    name = "vgg16_fcn32s"
+def test_stages_that_are_computed_again_give_the_same_gradients(rng, draw_variables):
     images, signs = _images(rng), jnp.asarray(rng.choice([-1.0, 1.0], (*IMAGES.shape[:3], 3)))
-    variables = draw_variables(_small(name, norm="batch"))
-
-    def differentiate(model):
-        def objective(params, batch_stats):
-            stats = {"params": params, "batch_stats": batch_stats}
-            logits, updates = model.apply(stats, images, train=True, mutable=["batch_stats"])
-            return (logits * signs).sum(), updates
-
-        operands = variables["params"], variables["batch_stats"]
-        run = jax.jit(jax.grad(objective, has_aux=True)).lower(*operands).compile()
-        return run(*operands), run.memory_analysis().temp_size_in_bytes
-
-    (actual, less), (expected, more) = (
-        differentiate(_small(name, norm="batch", remat=remat)) for remat in (True, False)
+    kept = _small("vgg16_fcn32s", norm="batch")
+    variables = draw_variables(kept)
+    expected, actual = (
+        _gradients(model, images, signs)(variables["params"], variables["batch_stats"])
+        for model in (kept, _small("vgg16_fcn32s", norm="batch", remat=True))
     )
-    assert less < 0.7 * more
     for ours, theirs in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         # Batch norm over few pixels makes more of float32's rounding.
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 12) and jax.default_backend() == "cpu",
+    reason="the XLA of jax 0.10 finds out on a CPU that maps are computed twice, and keeps them",
+)
+def test_stages_that_are_computed_again_take_less_memory():
+    images = jnp.zeros((2, 129, 129, 3), jnp.uint8)
+
+    def memory(**options):
+        model = _small("vgg16_fcn32s", width=1 / 8, norm="batch", **options)
+        variables = _init(model)[1]
+        step = _gradients(model, images, 1.0)
+        step = step.lower(variables["params"], variables["batch_stats"]).compile()
+        return step.memory_analysis().temp_size_in_bytes
+
+    assert memory(remat=True) < 0.75 * memory()
