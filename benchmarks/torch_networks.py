@@ -1,4 +1,4 @@
-"""The benchmarked networks in PyTorch, written as its users write them; names are those of ours.
+"""The benchmarked networks in PyTorch, written as its users write them, with our names and tables.
 
 For images of k * stride + 1 pixels, where rounding up and down is the same, or of FCN's padding.
 """
@@ -11,17 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-VGG_STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
-# (expansion, channels, bottlenecks, stride of the first of them).
-MOBILENET_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
+from fcn_jax.models.mobilenet import STAGES as MOBILENET_STAGES
+from fcn_jax.models.vgg import STAGES as VGG_STAGES
+
 CAFFE_MEAN_BGR = (104.00699, 116.66877, 122.67892)
 TORCHVISION_MEAN, TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

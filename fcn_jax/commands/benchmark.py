@@ -107,7 +107,8 @@ def _time_training(config: Mapping[str, Any], *, num_steps: int) -> Iterator[str
                 part.append(end - begin)
     parts = {name: statistics.median(part) for name, part in seconds.items()}
     yield "a step: " + ", ".join(f"{name} {1e3 * s:.1f} ms" for name, s in parts.items())
-    yield f"{batch_size / sum(parts.values()):.2f} images/s (median of {num_steps} steps of {batch_size})"
+    rate_of_images = batch_size / sum(parts.values())
+    yield f"{rate_of_images:.2f} images/s (median of {num_steps} steps of {batch_size})"
     size = config["augment"]["crop_size"]
     rows = layer_table(setup.model, height=size, width=size, train=True)
     multiply_adds = sum(row.multiply_adds for row in rows)

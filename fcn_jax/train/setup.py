@@ -43,17 +43,6 @@ class Setup:
     loss: Loss
     evaluator: Evaluator
 
-    def train_batches(self, *, start_step: int = 0) -> Generator[dict[str, np.ndarray], None, None]:
-        """Yields the batches of training, from that of step `start_step` + 1 on."""
-        return train_batches(
-            self.dataset.source(self.config["train"]["split"]),
-            batch_size=self.config["train"]["batch_size"],
-            seed=self.config["seed"],
-            start_step=start_step,
-            ignore_label=self.dataset.labels.ignore_label,
-            **self.config["augment"],
-        )
-
     def make_train_step(
         self, *, normalize: bool, iter_size: int
     ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
