@@ -222,7 +222,7 @@ def _get_custom(
     mask_classes: Sequence[str] = (),
     **chance,
 ) -> Dataset:
-    from fcn_jax.data import custom, records
+    from fcn_jax.data import custom, custom_pairs, records
 
     if mask_key or mask_classes:
         raise ValueError(
@@ -236,7 +236,7 @@ def _get_custom(
         else:
             raise FileNotFoundError(
                 "data set 'custom' needs source_dir: it is not built yet; expected\n"
-                f"{custom.EXPECTED_FILES}"
+                f"{custom_pairs.EXPECTED_FILES}"
             )
         builder = custom.Custom(
             data_dir=data_dir or None, config=config, file_format=records.FILE_FORMAT

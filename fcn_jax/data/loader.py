@@ -14,15 +14,8 @@ import grain
 import numpy as np
 from absl import flags, logging
 
-from fcn_jax.data.transforms import (
-    FILL_RGB,
-    Range,
-    jitter_colors,
-    pad_to,
-    random_blur,
-    random_crop,
-    random_flip,
-)
+from fcn_jax.data.photometric import jitter_colors, random_blur
+from fcn_jax.data.transforms import FILL_RGB, Range, pad_to, random_crop, random_flip
 
 
 @runtime_checkable
@@ -64,7 +57,7 @@ def train_batches(
     goes to process `i % process_count`, so the global batch is the same for any process count.
 
     Each crop is cut out of its scaled and rotated image; then its colours change, it is blurred,
-    padded and mirrored (`transforms`: random_crop, jitter_colors, random_blur, random_flip).
+    padded and mirrored, by the functions of `transforms` and `photometric`.
 
     Args:
       batch_size: images per step over all processes.

@@ -9,11 +9,11 @@ from functools import partial
 from math import prod
 
 from fcn_jax.models.deeplab import DeepLab
-from fcn_jax.models.layers import Hole, hole_algorithm, make_norm, make_preprocess, same
+from fcn_jax.models.layers import make_norm, make_preprocess
 from fcn_jax.models.mobilenet import MobileNetV2
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import POOL_STRIDES, VGG16, deeplab_pools, noup_pools
-from fcn_jax.ops.geometry import Window
+from fcn_jax.ops.geometry import Hole, Window, hole_algorithm, same
 
 # Output strides whose rates have a name.
 RATES: Mapping[str, int] = {

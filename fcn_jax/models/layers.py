@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial, reduce
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -244,7 +243,7 @@ class Fuse(nn.Module):
         if any(geometry.crop_offset(blob.paths[0], blobs[0].paths[0]) for blob in blobs):
             raise ValueError(f"{self.name}: the grids lie on different pixels")
         maps = reduce(jnp.add, (blob.maps for blob in blobs))
-        return Blob(maps, covering(*(path for blob in blobs for path in blob.paths)))
+        return Blob(maps, geometry.covering(*(path for blob in blobs for path in blob.paths)))
 
 
 class Concat(nn.Module):
@@ -254,7 +253,7 @@ class Concat(nn.Module):
         if any(geometry.crop_offset(blob.paths[0], blobs[0].paths[0]) for blob in blobs):
             raise ValueError(f"{self.name}: the grids lie on different pixels")
         maps = jnp.concatenate([blob.maps for blob in blobs], axis=-1)
-        return Blob(maps, covering(*(path for blob in blobs for path in blob.paths)))
+        return Blob(maps, geometry.covering(*(path for blob in blobs for path in blob.paths)))
 
 
 def run_stage(
@@ -291,56 +290,3 @@ def fc_layers(
         blob = Conv(channels, window, norm=norm, name=f"fc{number}{suffix}")(blob, train=train)
         blob = blob.replace(maps=nn.Dropout(dropout, deterministic=not train)(blob.maps))
     return blob
-
-
-def covering(*paths: tuple[geometry.Layer, ...]) -> tuple[tuple[geometry.Layer, ...], ...]:
-    """Drops every path whose receptive fields another one covers, for windows alone.
-
-    Paths of windows to one grid look at concentric fields, so the widest covers all of them.
-    """
-    windows = [path for path in paths if all(isinstance(layer, Window) for layer in path)]
-    widest = max(windows, key=geometry.field_size, default=None)
-    return tuple(path for path in dict.fromkeys(paths) if path is widest or path not in windows)
-
-
-def same(kernel: int, *, stride: int = 1, rate: int = 1, ceil: bool = False) -> Window:
-    """Returns the window that is padded so that it keeps the size at stride 1.
-
-    An even kernel at an odd rate cannot: its units lie between those of its input, one more of them.
-    """
-    return Window(kernel, stride, pad=-(-rate * (kernel - 1) // 2), rate=rate, ceil=ceil)
-
-
-class Hole(NamedTuple):
-    """What the hole algorithm leaves of a strided layer.
-
-    Attributes:
-        stride: 1 where it was removed.
-        rate: of the layer itself: a removed stride changes only what comes after it.
-        rate_after: of the layers up to the next strided one.
-    """
-
-    stride: int
-    rate: int
-    rate_after: int
-
-
-def hole_algorithm(strides: Sequence[int], output_stride: int) -> list[Hole]:
-    """Removes every stride that would make the map coarser than `output_stride`.
-
-    A removed stride multiplies the rates of everything after it, so that the same weights see the
-    same pixels: the finer map, sampled at the old stride, is the old map. With `same` padding that
-    rounds down it is so at every size; rounding up, where no removed stride had to round.
-
-    Source: Chen et al. 2015, Sec. 3.1.
-    """
-    if output_stride not in (32, 16, 8, 4):
-        raise ValueError(f"unknown model.output_stride={output_stride}; known: 32, 16, 8, 4")
-    holes, product, rate = [], 1, 1
-    for stride in strides:
-        before = rate
-        if product * stride > output_stride:
-            stride, rate = 1, rate * stride
-        product *= stride
-        holes.append(Hole(stride, before, rate))
-    return holes

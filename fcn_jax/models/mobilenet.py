@@ -6,18 +6,8 @@ Source: Sandler et al. 2018, Tables 1 and 2; padding and preprocessing of torchv
 import flax.linen as nn
 from jaxtyping import Array, Num
 
-from fcn_jax.models.layers import (
-    TORCHVISION,
-    BatchNorm,
-    Blob,
-    Conv,
-    Fuse,
-    Preprocess,
-    hole_algorithm,
-    run_stage,
-    same,
-)
-from fcn_jax.ops.geometry import Window
+from fcn_jax.models.layers import TORCHVISION, BatchNorm, Blob, Conv, Fuse, Preprocess, run_stage
+from fcn_jax.ops.geometry import Window, hole_algorithm, same
 
 # (expansion, channels, bottlenecks, stride of the first of them).
 STAGES = (

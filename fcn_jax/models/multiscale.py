@@ -9,8 +9,8 @@ and test.prototxt).
 
 import flax.linen as nn
 
-from fcn_jax.models.layers import BatchNorm, Blob, Conv, same
-from fcn_jax.ops.geometry import Window
+from fcn_jax.models.layers import BatchNorm, Blob, Conv
+from fcn_jax.ops.geometry import Window, same
 
 # Deviations of the initial weights by kind of layer, and where the release has another. It names
 # none for pool3_ms, and zero is what Caffe then takes.

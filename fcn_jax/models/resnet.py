@@ -15,11 +15,9 @@ from fcn_jax.models.layers import (
     Fuse,
     MaxPool,
     Preprocess,
-    hole_algorithm,
     run_stage,
-    same,
 )
-from fcn_jax.ops.geometry import Window
+from fcn_jax.ops.geometry import Window, hole_algorithm, same
 
 # Blocks in layer1 to layer4, by depth.
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}

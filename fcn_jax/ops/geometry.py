@@ -44,6 +44,14 @@ class Crop(NamedTuple):
     offset: int
 
 
+def same(kernel: int, *, stride: int = 1, rate: int = 1, ceil: bool = False) -> Window:
+    """Returns the window that is padded so that it keeps the size at stride 1.
+
+    An even kernel at an odd rate cannot: its units lie between those of its input, one more of them.
+    """
+    return Window(kernel, stride, pad=-(-rate * (kernel - 1) // 2), rate=rate, ceil=ceil)
+
+
 Layer = Window | Upscore | Crop
 
 
@@ -137,3 +145,48 @@ def field_size(layers: Sequence[Layer]) -> int:
             period *= layer.stride
     fields = (receptive_field(layers, index) for index in range(period))
     return max(last - first + 1 for first, last in fields)
+
+
+def covering(*paths: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], ...]:
+    """Drops every path whose receptive fields another one covers, for windows alone.
+
+    Paths of windows to one grid look at concentric fields, so the widest covers all of them.
+    """
+    windows = [path for path in paths if all(isinstance(layer, Window) for layer in path)]
+    widest = max(windows, key=field_size, default=None)
+    return tuple(path for path in dict.fromkeys(paths) if path is widest or path not in windows)
+
+
+class Hole(NamedTuple):
+    """What the hole algorithm leaves of a strided layer.
+
+    Attributes:
+        stride: 1 where it was removed.
+        rate: of the layer itself: a removed stride changes only what comes after it.
+        rate_after: of the layers up to the next strided one.
+    """
+
+    stride: int
+    rate: int
+    rate_after: int
+
+
+def hole_algorithm(strides: Sequence[int], output_stride: int) -> list[Hole]:
+    """Removes every stride that would make the map coarser than `output_stride`.
+
+    A removed stride multiplies the rates of everything after it, so that the same weights see the
+    same pixels: the finer map, sampled at the old stride, is the old map. With `same` padding that
+    rounds down it is so at every size; rounding up, where no removed stride had to round.
+
+    Source: Chen et al. 2015, Sec. 3.1.
+    """
+    if output_stride not in (32, 16, 8, 4):
+        raise ValueError(f"unknown model.output_stride={output_stride}; known: 32, 16, 8, 4")
+    holes, product, rate = [], 1, 1
+    for stride in strides:
+        before = rate
+        if product * stride > output_stride:
+            stride, rate = 1, rate * stride
+        product *= stride
+        holes.append(Hole(stride, before, rate))
+    return holes
