@@ -49,7 +49,7 @@ def jitter_colors(
     picture = Image.fromarray(image)
     matrix = factors[0] * factors[1] * _hue_matrix(turn) @ _saturation_matrix(factors[2])
     # Grey stays where it is under the other two: so much is added to each channel.
-    offset = (1 - factors[1]) * factors[0] * _mean_luma(picture) if contrast else 0.0
+    offset = (1 - factors[1]) * factors[0] * _mean_luma(image) if contrast else 0.0
     rows = np.concatenate([matrix, np.full((3, 1), offset)], axis=1)
     return np.asarray(picture.convert("RGB", tuple(rows.ravel().tolist())))
 
@@ -67,9 +67,10 @@ def random_blur(
     return image
 
 
-def _mean_luma(picture: Image.Image) -> float:
-    counts = np.array(picture.histogram()).reshape(3, 256)
-    return float(LUMA @ (counts @ np.arange(256)) / counts[0].sum())
+def _mean_luma(image: np.ndarray) -> float:
+    # Whole rows are added first: to add pixels, three numbers at a time, takes 20 times as long.
+    columns = np.add.reduce(image.reshape(len(image), -1), dtype=np.uint32)
+    return float(LUMA @ columns.reshape(-1, 3).sum(0)) / (image.size // 3)
 
 
 def _saturation_matrix(factor: float) -> Float[np.ndarray, "3 3"]:

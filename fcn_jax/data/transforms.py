@@ -82,9 +82,9 @@ def random_flip(
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
     """Mirrors left and right with probability `prob`. Spends one draw."""
     if rng.random() < prob:
-        # Taken, not viewed: to copy a view of reversed pixels into a batch takes twice as long.
-        backwards = np.arange(label.shape[1])[::-1]
-        return image.take(backwards, axis=1), label.take(backwards, axis=1)
+        # By Pillow: NumPy takes three times as long to copy the reversed pixels into a batch.
+        flip = Image.Transpose.FLIP_LEFT_RIGHT
+        return tuple(np.asarray(Image.fromarray(array).transpose(flip)) for array in (image, label))
     return image, label
 
 
@@ -107,8 +107,8 @@ def pad_to(
             f"to {height}x{width}: it is larger; crop it first"
         )
     padded_image = np.empty((height, width, 3), np.uint8)
-    padded_image[:] = fill_rgb
     padded_image[:old_height, :old_width] = image
+    padded_image[:old_height, old_width:] = padded_image[old_height:] = fill_rgb
     padded_label = np.full((height, width), ignore_label, np.uint8)
     padded_label[:old_height, :old_width] = label
     return padded_image, padded_label
