@@ -29,6 +29,11 @@ class Window(NamedTuple):
         """Pixels from the first to the last tap, both included."""
         return self.rate * (self.kernel - 1) + 1
 
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Zeros before and behind an axis: rounding up, a window may hang over the end."""
+        return self.pad, self.pad + (self.stride - 1 if self.ceil else 0)
+
 
 class Upscore(NamedTuple):
     """A transposed convolution: sizes in pixels of its output; `pad` is cut off on both sides."""

@@ -162,29 +162,67 @@ def test_gradients_match_those_of_the_operation(rng, layer, groups, features):
     np.testing.assert_array_equal(actual[1], expected[1])
 
 
-def test_gradients_of_a_large_map_match_those_of_the_operation(rng):
-    """Where they are matrix products, on a CPU alone; that they are is the reason for the speed."""
-    maps, taps = _integers(rng, 2, 101, 121, 2), _integers(rng, 3, 3, 2, 128)
-    grad = _integers(rng, 2, 101, 121, 128)
+# On a CPU alone, shapes that are made of matrix products there; that they are is what makes it fast.
+PRODUCTS = [
+    # layer, size, channels, features; products of the convolution itself and of both gradients
+    pytest.param(Window(3, pad=1), (20, 21), 128, 256, 3, 5, id="winograd"),
+    pytest.param(Window(3, pad=2, rate=2), (20, 21), 128, 256, 3, 5, id="winograd-atrous"),
+    pytest.param(Window(3, pad=1), (20, 21), 64, 64, 0, 2, id="winograd-kernel-grad"),
+    pytest.param(Window(3), (6, 7), 64, 80, 1, 2, id="patches"),
+    pytest.param(Window(3, pad=5, rate=5), (6, 7), 3, 5, 9, 18, id="taps"),
+    pytest.param(Window(3, stride=2, pad=1), (201, 241), 2, 128, 0, 9, id="taps-kernel-grad"),
+]
 
-    def pull_back(maps, taps, grad, form=lambda maps, taps: conv(maps, taps, Window(3, pad=1))):
-        return jax.vjp(form, maps, taps)[1](grad)
+
+@pytest.mark.parametrize(("layer", "size", "channels", "features", "forward", "both"), PRODUCTS)
+def test_matrix_products_give_what_the_operation_gives(
+    rng, layer, size, channels, features, forward, both
+):
+    maps, taps = _integers(rng, 2, *size, channels), _integers(rng, 3, 3, channels, features)
+    grad = _integers(rng, 2, *(output_size(layer, side) for side in size), features)
+
+    def ours(maps, taps):
+        return conv(maps, taps, layer)
 
     def by_xla(maps, taps):
         return lax.conv_general_dilated(
-            maps, taps, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+            maps, taps, (layer.stride,) * 2, [(layer.pad,) * 2] * 2,
+            rhs_dilation=(layer.rate,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )  # fmt: skip
 
-    traced = jax.jit(pull_back).trace(maps, taps, grad)
-    for platform, products in (("cpu", 9), ("cuda", 0), ("tpu", 0)):
-        text = traced.lower(lowering_platforms=(platform,)).as_text()
-        assert text.count("dot_general") == products, platform
-    actual, expected = (
-        traced.lower().compile()(maps, taps, grad),
-        pull_back(maps, taps, grad, by_xla),
-    )
-    np.testing.assert_array_equal(actual[0], expected[0])
-    np.testing.assert_array_equal(actual[1], expected[1])
+    def pull_back(maps, taps, grad, form=ours):
+        return jax.vjp(form, maps, taps)[1](grad)
+
+    traced = jax.jit(ours).trace(maps, taps), jax.jit(pull_back).trace(maps, taps, grad)
+    for platform, products in (("cpu", (forward, both)), ("cuda", (0, 0)), ("tpu", (0, 0))):
+        counts = [
+            of.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.dot_general")
+            for of in traced
+        ]
+        assert tuple(counts) == products, platform
+    actual = jax.jit(ours)(maps, taps), *jax.jit(pull_back)(maps, taps, grad)
+    expected = by_xla(maps, taps), *pull_back(maps, taps, grad, by_xla)
+    for ours, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_environment_turns_all_of_it_off(monkeypatch):
+    maps = jnp.zeros((1, 20, 20, 128))
+    layers = [
+        (Window(1), jnp.zeros((1, 1, 128, 4)), 1),
+        (Window(3, pad=1), jnp.zeros((3, 3, 128, 256)), 1),
+        (Window(3, pad=1), jnp.zeros((3, 3, 1, 128)), 128),
+    ]
+    for choice, convolutions in (("plain", 3), ("fast", 0)):
+        monkeypatch.setenv("FCN_JAX_CONV", choice)
+        traced = jax.jit(
+            lambda maps: [conv(maps, taps, layer, groups=groups) for layer, taps, groups in layers]
+        ).trace(maps)
+        text = traced.lower(lowering_platforms=("cpu",)).as_text()
+        assert text.count("stablehlo.convolution") == convolutions
+    monkeypatch.setenv("FCN_JAX_CONV", "quick")
+    with pytest.raises(ValueError, match="FCN_JAX_CONV=quick; known: fast, plain"):
+        conv(maps, *layers[1][1::-1])
 
 
 def test_depthwise_conv_of_bfloat16_sums_in_float32():

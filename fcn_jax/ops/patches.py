@@ -1,0 +1,26 @@
+"""Convolution as one matrix product: of all patches, written out, with the kernel as it lies."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn_jax.ops.geometry import Window, output_size
+
+
+def convolve(
+    maps: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], layer: Window
+) -> Float[Array, "b H W o"]:
+    """Cross-correlates `maps` with `kernel`."""
+    padded = jnp.pad(maps, [(0, 0), layer.padding, layer.padding, (0, 0)])
+    size = [output_size(layer, side) for side in maps.shape[1:3]]
+
+    def met(tap, count):
+        start = tap * layer.rate
+        return slice(start, start + (count - 1) * layer.stride + 1, layer.stride)
+
+    patches = [
+        padded[:, met(row, size[0]), met(column, size[1])]
+        for row, column in np.ndindex(layer.kernel, layer.kernel)
+    ]
+    patches = jnp.stack(patches, axis=3).reshape(len(maps) * size[0] * size[1], -1)
+    return (patches @ kernel.reshape(-1, kernel.shape[-1])).reshape(len(maps), *size, -1)
