@@ -130,20 +130,47 @@ class Conv(nn.Module):
         size, dtype = self.window.kernel, blob.maps.dtype
         shape = (size, size, blob.maps.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        maps = conv(blob.maps, kernel.astype(dtype), self.window, groups=self.groups)
-        if self.norm is None:
+        norm, bias = self.norm, None
+        if norm is None:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        elif norm.frozen or not train:
+            # In the kernel the factor costs nothing, nor does its gradient; on the maps both would
+            # be passes over memory, and the way back would need the maps from before.
+            factor, bias = StoredNorm(self.features, norm.epsilon, name="norm")()
+            kernel = kernel * factor
+        maps = conv(blob.maps, kernel.astype(dtype), self.window, groups=self.groups)
+        if bias is not None:
             maps = maps + bias.astype(dtype)
         else:
             maps = nn.BatchNorm(
-                use_running_average=self.norm.frozen or not train,
-                axis_name=self.norm.axis_name,
-                momentum=self.norm.momentum,
-                epsilon=self.norm.epsilon,
+                use_running_average=False,
+                axis_name=norm.axis_name,
+                momentum=norm.momentum,
+                epsilon=norm.epsilon,
                 dtype=dtype,
                 name="norm",
             )(maps)
         return blob.then(self.window, self.activation(maps) if self.activation else maps)
+
+
+class StoredNorm(nn.Module):
+    """Batch norm by its stored statistics, as the factor and the term that it comes to.
+
+    It has the variables of `nn.BatchNorm`.
+    """
+
+    features: int
+    epsilon: float
+
+    @nn.compact
+    def __call__(self) -> tuple[Float[Array, "c"], Float[Array, "c"]]:
+        ones, zeros = (partial(fill, (self.features,)) for fill in (jnp.ones, jnp.zeros))
+        scale = self.param("scale", lambda _: ones())
+        bias = self.param("bias", lambda _: zeros())
+        mean = self.variable("batch_stats", "mean", zeros).value
+        var = self.variable("batch_stats", "var", ones).value
+        factor = scale / jnp.sqrt(var + self.epsilon)
+        return factor, bias - mean * factor
 
 
 class MaxPool(nn.Module):

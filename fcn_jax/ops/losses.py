@@ -20,8 +20,8 @@ def softmax_cross_entropy(
     logits: Float[Array, "b h w k"], labels: Integer[Array, "b h w"], *, ignore_label: int
 ) -> tuple[Float[Array, ""], Integer[Array, ""]]:
     """Sums the cross entropy, in nats, over the labelled pixels, and counts these pixels."""
-    log_probs, is_class, valid = _compare(logits, labels, ignore_label)
-    return -jnp.sum(log_probs, where=is_class), jnp.sum(valid)
+    valid = labels != ignore_label
+    return jnp.sum(_cross_entropies(logits, labels, valid)), jnp.sum(valid)
 
 
 class Loss(NamedTuple):
@@ -73,9 +73,9 @@ def make_loss(
         if plain:
             loss_sum, count = softmax_cross_entropy(logits, labels, ignore_label=ignore_label)
         else:
-            log_probs, is_class, kept = _compare(logits, labels, ignore_label)
-            pixel_weights = jnp.sum(jnp.where(is_class, weights, 0.0), axis=-1)
-            losses = -jnp.sum(log_probs, where=is_class, axis=-1) * pixel_weights
+            kept = labels != ignore_label
+            pixel_weights = jnp.sum(_one_hot(labels, kept, num_classes) * weights, axis=-1)
+            losses = _cross_entropies(logits, labels, kept) * pixel_weights
             if ohem_fraction < 1:
                 kept = _hardest(lax.stop_gradient(losses), kept, ohem_fraction, all_sum)
             loss_sum, count = jnp.sum(losses, where=kept), jnp.sum(pixel_weights, where=kept)
@@ -121,16 +121,40 @@ def _check(
         )
 
 
-def _compare(
-    logits: Float[Array, "b h w k"], labels: Integer[Array, "b h w"], ignore_label: int
-) -> tuple[Float[Array, "b h w k"], Bool[Array, "b h w k"], Bool[Array, "b h w"]]:
-    """Returns log probabilities, the true classes as one of k, and which pixels are labelled."""
-    valid = labels != ignore_label
-    # Replaced before the softmax: 0 * NaN is NaN, so masking afterwards would not be enough.
-    logits = jnp.where(valid[..., None], logits.astype(jnp.float32), 0.0)
-    log_probs = jax.nn.log_softmax(logits)
-    is_class = labels[..., None] == jnp.arange(logits.shape[-1])
-    return log_probs, is_class & valid[..., None], valid
+def _one_hot(
+    labels: Integer[Array, "b h w"], valid: Bool[Array, "b h w"], num_classes: int
+) -> Bool[Array, "b h w k"]:
+    return (labels[..., None] == jnp.arange(num_classes)) & valid[..., None]
+
+
+# The gradient is written out because it needs nothing as large as the logits but these.
+@jax.custom_vjp
+def _cross_entropies(
+    logits: Float[Array, "b h w k"], labels: Integer[Array, "b h w"], valid: Bool[Array, "b h w"]
+) -> Float[Array, "b h w"]:
+    """Computes the cross entropy of every pixel, 0 for those that are not valid."""
+    return _cross_entropies_forward(logits, labels, valid)[0]
+
+
+def _cross_entropies_forward(logits, labels, valid):
+    wide = logits.astype(jnp.float32)
+    highest = jnp.max(wide, axis=-1)
+    total = jnp.sum(jnp.exp(wide - highest[..., None]), axis=-1)
+    of_class = jnp.sum(wide, where=_one_hot(labels, valid, wide.shape[-1]), axis=-1)
+    # Replaced, not multiplied: 0 * NaN is NaN.
+    losses = jnp.where(valid, jnp.log(total) - (of_class - highest), 0.0)
+    return losses, (logits, labels, valid, highest, total)
+
+
+def _cross_entropies_backward(residuals, grad):
+    logits, labels, valid, highest, total = residuals
+    exponents = logits.astype(jnp.float32) - highest[..., None]
+    slopes = jnp.exp(exponents) / total[..., None] - _one_hot(labels, valid, logits.shape[-1])
+    grads = jnp.where(valid[..., None], slopes * grad[..., None], 0.0)
+    return grads.astype(logits.dtype), None, None
+
+
+_cross_entropies.defvjp(_cross_entropies_forward, _cross_entropies_backward)
 
 
 def _hardest(
@@ -157,8 +181,11 @@ def _dice_sums(
     logits: Float[Array, "b h w k"], labels: Integer[Array, "b h w"], ignore_label: int
 ) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
     """Sums, for each class, probabilities on its own pixels; and its probabilities and pixels."""
-    log_probs, is_class, valid = _compare(logits, labels, ignore_label)
-    probs, pixels = jnp.exp(log_probs), (0, 1, 2)
+    valid = labels != ignore_label
+    is_class = _one_hot(labels, valid, logits.shape[-1])
+    # Replaced before the softmax: 0 * NaN is NaN, so masking afterwards would not be enough.
+    logits = jnp.where(valid[..., None], logits.astype(jnp.float32), 0.0)
+    probs, pixels = jax.nn.softmax(logits), (0, 1, 2)
     overlap = jnp.sum(probs, where=is_class, axis=pixels)
     area = jnp.sum(probs, where=valid[..., None], axis=pixels) + jnp.sum(is_class, axis=pixels)
     return overlap, area

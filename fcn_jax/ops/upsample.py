@@ -13,6 +13,7 @@ to (n - 1) * factor + 1 and is align-corners resizing (DeepLab's Interp layer).
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from fcn_jax.ops.geometry import Upscore, output_size
@@ -41,12 +42,16 @@ def align_corners(factor: int) -> Upscore:
 
 def bilinear_upscore(maps: Float[Array, "b h w c"], layer: Upscore) -> Float[Array, "b H W c"]:
     """Upsamples every channel by itself with the fixed bilinear kernel of `layer`."""
-    _, height, width, _ = maps.shape
+    batch, height, width, channels = maps.shape
     columns = jnp.asarray(upscore_matrix(width, layer), maps.dtype)
     rows = jnp.asarray(upscore_matrix(height, layer), maps.dtype)
     # Exact weights (multiples of 1 / stride) deserve exact products on TPU too.
     maps = jnp.einsum("ow,bhwc->bhoc", columns, maps, precision="highest")
-    return jnp.einsum("oh,bhwc->bowc", rows, maps, precision="highest")
+    # A product for each image, of rows as they lie. XLA would make one of all images, which has to
+    # turn over the maps and takes twice as long; so it must not see that the matrix is the same.
+    rows = lax.optimization_barrier(jnp.broadcast_to(rows, (batch, *rows.shape)))
+    maps = jnp.matmul(rows, maps.reshape(batch, height, -1), precision="highest")
+    return maps.reshape(batch, rows.shape[1], -1, channels)
 
 
 def conv_transpose(

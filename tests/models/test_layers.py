@@ -1,0 +1,40 @@
+"""Layers against their definitions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcn_jax.models.layers import BatchNorm, Blob, Conv
+from fcn_jax.ops.conv import conv
+from fcn_jax.ops.geometry import Window
+
+
+@pytest.mark.parametrize(("frozen", "train"), [(True, True), (True, False), (False, False)])
+def test_stored_statistics_normalise_by_their_formula_and_so_do_the_gradients(rng, frozen, train):
+    layer, norm = Window(3, pad=1), BatchNorm(frozen=frozen, epsilon=0.1)
+    module = Conv(4, layer, norm=norm, activation=None)
+    images = jnp.asarray(rng.normal(size=(2, 6, 5, 3)), jnp.float32)
+
+    def draw(*shape):
+        return jnp.asarray(rng.uniform(0.5, 1.5, shape), jnp.float32)
+
+    params = {"kernel": draw(3, 3, 3, 4), "norm": {"scale": draw(4), "bias": draw(4)}}
+    stats = {"norm": {"mean": draw(4), "var": draw(4)}}
+
+    def ours(params, images):
+        variables = {"params": params, "batch_stats": stats}
+        return module.apply(variables, Blob(images), train=train).maps
+
+    def by_formula(params, images):
+        maps, stored = conv(images, params["kernel"], layer), stats["norm"]
+        maps = (maps - stored["mean"]) / jnp.sqrt(stored["var"] + 0.1)
+        return maps * params["norm"]["scale"] + params["norm"]["bias"]
+
+    grad = jnp.asarray(rng.normal(size=(2, 6, 5, 4)), jnp.float32)
+    results = []
+    for form in (ours, by_formula):
+        maps, pull_back = jax.vjp(form, params, images)
+        results.append((maps, pull_back(grad)))
+    for actual, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-4)  # sums of up to 240 products
