@@ -61,7 +61,7 @@ def _logits_sizes(model, sizes):
         images = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
         return jax.eval_shape(lambda *args: call(*args, train=False), *variables, images)
 
-    variables = run(1, 1, lambda images, **kw: model.init(jax.random.key(0), images, **kw))
+    variables = run(32, 32, lambda images, **kw: model.init(jax.random.key(0), images, **kw))
     return [run(*size, model.apply, variables).shape[1:3] for size in sizes]
 
 
