@@ -57,6 +57,10 @@ class Dataset:
         return self.builder.find_folders()
 
 
+CHANCE = {"val_frac": 0.2, "split_seed": 0}  # of `custom`, unless its options say otherwise
+MASKS = ("mask_key", "mask_classes")  # options of `tfds:NAME`
+
+
 @dataclasses.dataclass(frozen=True)
 class _Relabelled:
     builder: Any
@@ -115,13 +119,16 @@ def get_dataset(
 
 def _look_up(name: str, **options: Any) -> tuple[Callable[..., Dataset], dict[str, Any]]:
     """Returns what gets a data set, and the options that were given."""
-    options = {option: value for option, value in options.items() if value is not None}
     prefix, _, rest = name.partition(":")
-    if prefix == "tfds" and rest:
-        return functools.partial(_get_tfds, rest), options
-    if name not in DATASETS:
+    is_tfds = prefix == "tfds" and rest
+    if not is_tfds and name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known: {[*sorted(DATASETS), 'tfds:NAME']}")
-    return DATASETS[name], options
+    if not is_tfds and any(options[mask] for mask in MASKS):
+        raise ValueError(f"data set {name!r} takes no {' and no '.join(MASKS)}: those are of tfds")
+    # An experiment on `custom` may be told another data set; what that has no use for is left out.
+    taken = MASKS if is_tfds else CHANCE if name == "custom" else ()
+    options = {option: options[option] for option in taken if options[option] is not None}
+    return functools.partial(_get_tfds, rest) if is_tfds else DATASETS[name], options
 
 
 def survey_folder(
@@ -194,11 +201,9 @@ def _get_tfds(
     *,
     mask_key: str = "",
     mask_classes: Sequence[str] = (),
-    **chance,
 ) -> Dataset:
     from fcn_jax.data import prepared, records
 
-    del chance  # a prepared data set comes with splits
     if source_dir:
         raise ValueError(
             f"data set 'tfds:{tfds_name}' takes no source_dir: it must be prepared, in data_dir or "
@@ -211,23 +216,9 @@ def _get_tfds(
     return Dataset(f"tfds:{tfds_name}", opened.labels, opened.splits, builder=opened)
 
 
-CHANCE = {"val_frac": 0.2, "split_seed": 0}  # of `custom`, unless its options say otherwise
-
-
-def _get_custom(
-    source_dir: str,
-    data_dir: str,
-    *,
-    mask_key: str = "",
-    mask_classes: Sequence[str] = (),
-    **chance,
-) -> Dataset:
+def _get_custom(source_dir: str, data_dir: str, **chance: float) -> Dataset:
     from fcn_jax.data import custom, custom_pairs, records
 
-    if mask_key or mask_classes:
-        raise ValueError(
-            "data set 'custom' takes no mask_key and no mask_classes: those are of tfds"
-        )
     with records.quiet_tfds():
         if source_dir:
             config = custom.make_config(source_dir, **{**CHANCE, **chance})

@@ -49,3 +49,9 @@ def test_listing_the_names_imports_no_heavy_library():
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     names = sorted(DATASETS.keys() - {"tiny"})  # which the tests of training add
     assert result.stdout == f"{names}\n[]\n", result.stderr
+
+
+def test_options_of_custom_mean_nothing_to_sets_that_come_with_splits(camvid_dir, tmp_path):
+    folders = {"source_dir": str(camvid_dir), "data_dir": str(tmp_path / "built")}
+    options = {"val_frac": 0.5, "split_seed": 1, "mask_key": "", "mask_classes": ()}
+    assert get_dataset("camvid", **folders, **options).splits == ("train", "val")

@@ -161,6 +161,7 @@ def test_highest_version_is_read_unless_one_is_named(tmp_path):
     assert prepared.find_build("pets/small", data_dir=str(tmp_path)).parent.name == "small"
 
 
-def test_custom_rejects_the_options_of_tfds(tmp_path):
-    with pytest.raises(ValueError, match="'custom' takes no mask_key"):
-        get_dataset("custom", source_dir=str(tmp_path), mask_key="mask")
+@pytest.mark.parametrize("name", ["custom", "voc", "shapes"])
+def test_no_other_set_takes_the_options_of_tfds(name, tmp_path):
+    with pytest.raises(ValueError, match=f"{name!r} takes no mask_key"):
+        get_dataset(name, source_dir=str(tmp_path), mask_key="mask")
