@@ -1,4 +1,4 @@
-# make demo    train five networks on synthetic shapes and compare them (about seven minutes)
+# make demo    train five networks on synthetic shapes and compare them (about six minutes)
 # make test    lint, then all tests
 #
 # Both make a virtual environment first. PYTHON chooses the interpreter: make test PYTHON=python3.12
