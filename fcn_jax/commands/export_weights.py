@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
 
     from fcn_jax.train.checkpoint import Checkpoints
     from fcn_jax.train.run_folder import RunFolder
-    from fcn_jax.weights.exchange import export_weights
+    from fcn_jax.weights.exporter import export_weights
     from fcn_jax.weights.files import write_safetensors
 
     if not args.output.endswith(".safetensors"):

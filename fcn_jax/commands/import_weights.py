@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fcn_jax.weights.exchange import import_weights
     from fcn_jax.weights.files import write_safetensors
+    from fcn_jax.weights.importer import import_weights
 
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output={args.output} must end in .safetensors")

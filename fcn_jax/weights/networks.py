@@ -7,7 +7,8 @@ Source: the released VGG_ILSVRC_16_layers and bvlc_reference_caffenet prototxts;
 torchvision.models (vgg.py, alexnet.py, resnet.py, mobilenetv2.py).
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 CAFFE, TORCHVISION = "caffe", "torchvision"
@@ -31,6 +32,10 @@ NORM_LEAVES = (
     ("batch_stats", "mean", "running_mean"),
     ("batch_stats", "var", "running_var"),
 )
+
+
+# Layers of heads, called the same here, in Caffe's segmentation nets and in what we export.
+HEAD_LAYER = re.compile(r"(fc[678]|score|upscore|data|pool\d)(_\w+|\d+)?")
 
 
 class Layer(NamedTuple):
@@ -210,3 +215,9 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     **{f"resnet{depth}": (resnet(depth),) for depth in RESNET_BLOCKS},
     "mobilenetv2": (mobilenet_v2(first_expand=False), mobilenet_v2(first_expand=True)),
 }
+
+
+def check_known(what: str, value: str, known: Iterable[str]) -> None:
+    """Raises ValueError unless `value` is one of those that are known."""
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}; known: {', '.join(known)}")

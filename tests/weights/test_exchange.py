@@ -14,8 +14,9 @@ import pytest
 from fcn_jax.models.layers import CAFFE, TORCHVISION
 from fcn_jax.models.zoo import get_model
 from fcn_jax.weights import networks
-from fcn_jax.weights.exchange import export_weights, find_layout, import_weights
+from fcn_jax.weights.exporter import export_weights
 from fcn_jax.weights.files import load_weights, read_weights, write_safetensors
+from fcn_jax.weights.importer import find_layout, import_weights
 from fcn_jax.weights.networks import LAYOUTS
 from fcn_jax.weights.transplant import transplant
 from tests.conftest import shapes_of
@@ -502,7 +503,7 @@ def test_half_a_gigabyte_is_imported_in_less_than_one_and_a_half_times_its_size(
     write_caffemodel(path, draw_vgg16(np.random.default_rng(0), fc_channels=4096), form="v1")
     assert path.stat().st_size > 500e6
     code = (
-        "from fcn_jax.weights.exchange import import_weights\n"
+        "from fcn_jax.weights.importer import import_weights\n"
         "from fcn_jax.weights.files import write_safetensors\n"
         f"arrays, metadata, _ = import_weights({str(path)!r}, 'vgg16', head='fcn')\n"
         f"write_safetensors({str(tmp_path / 'out')!r}, arrays, metadata)\n"

@@ -259,7 +259,7 @@ def test_load_weights_rejects_a_foreign_file(tmp_path):
 
 def test_weights_need_no_jax():
     code = (
-        "import sys, fcn_jax.weights.exchange\n"
+        "import sys, fcn_jax.weights.importer\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""Import of a foreign file of weights into the names and layouts of this project, and export.
+"""Import of a foreign file of weights into the names and layouts of this project.
 
 Every array of the file is spoken for: it goes into a leaf here, or it is listed as unused because
 the network here has no place for it (the layer that scores ImageNet's classes). Anything else, a
@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from fcn_jax.weights import layouts
 from fcn_jax.weights.caffe import read_binaryproto
 from fcn_jax.weights.files import FORMAT, check_file, read_weights
 from fcn_jax.weights.layouts import format_shape
-from fcn_jax.weights.networks import LAYOUTS, PREPROCESS, Layer, Layout
+from fcn_jax.weights.networks import HEAD_LAYER, LAYOUTS, PREPROCESS, Layer, Layout, check_known
 from fcn_jax.weights.transplant import (
     COPIED,
     DECIMATED,
@@ -29,7 +28,6 @@ from fcn_jax.weights.transplant import (
     UNUSED,
     Report,
     Row,
-    layer_path,
 )
 
 Arrays = Mapping[str, np.ndarray]
@@ -49,8 +47,6 @@ HEADS: Mapping[str, Head | None] = {
     "4x4": Head(kernel=4, share=Fraction(1)),
 }
 
-# Layers of heads, called the same here, in Caffe's segmentation nets and in what we export.
-HEAD_LAYER = re.compile(r"(fc[678]|score|upscore|data|pool\d)(_\w+|\d+)?")
 # DeepLab's fc8 is called after the data set that it was trained on.
 DEEPLAB_SCORES = re.compile(r"fc8_(voc|pascal|coco)\w*")
 # Counts the batches that torch has seen; nothing depends on it.
@@ -86,14 +82,14 @@ def import_weights(
     Raises:
         FileNotFoundError, ValueError: if the file is none of this network.
     """
-    _check_known("network", network, LAYOUTS)
-    _check_known("head", head, HEADS)
+    check_known("network", network, LAYOUTS)
+    check_known("head", head, HEADS)
     path = check_file(path)
     source = read_weights(path)
     try:
         layout = find_layout(network, source)
         preprocess = preprocess or layout.origin
-        _check_known("preprocess", preprocess, PREPROCESS)
+        check_known("preprocess", preprocess, PREPROCESS)
         collector = _Collector(source)
         for layer in layout.layers:
             collector.add(layer, source[f"{layer.name}.weight"], COPIED)
@@ -274,86 +270,6 @@ def _add_scores(collector: _Collector, layout: Layout) -> None:
 def _head_layer(path: str, name: str, names: Arrays) -> Layer:
     norm = f"{name}.norm" if f"{name}.norm.weight" in names else ""
     return Layer(path, (), name, norm, has_bias=f"{name}.bias" in names)
-
-
-def export_weights(arrays: Arrays, network: str, *, origin: str) -> dict[str, np.ndarray]:
-    """Gives a network's arrays the names and layouts that they have in `caffe` or `torchvision`.
-
-    What was imported comes back as it was, bit for bit, except that a bias that went into a batch
-    norm comes back as zeros, and that fc6 and fc7 stay convolutions under these names if they were
-    decimated. What only a segmentation net has keeps its name here.
-
-    Raises:
-        ValueError: if the network is not laid out like this there, or a leaf has no name there.
-    """
-    _check_known("network", network, LAYOUTS)
-    _check_known("origin", origin, PREPROCESS)
-    layout = _find_export_layout(arrays, network, origin)
-    layers = [layer for layer in layout.layers if layer.kernel[0] in arrays]
-    paths = [_head_path(leaf) for leaf in arrays if "/backbone/" not in leaf]
-    names = {}
-    fc6 = arrays.get("params/fc6/kernel")
-    if fc6 is not None and layout.fc6_kernel == fc6.shape[0]:
-        names = dict(zip(("fc6", "fc7"), layout.classifier, strict=False))
-    for path in dict.fromkeys(paths):
-        name = names.get(path, path)
-        norm = f"{name}.norm" if f"params/{path}/norm/scale" in arrays else ""
-        layers.append(Layer(path, (), name, norm, has_bias=f"params/{path}/bias" in arrays))
-
-    exported = {}
-    for layer in layers:
-        leaf, name = layer.kernel
-        kernel = arrays[leaf]
-        if layer.name.startswith("upscore"):
-            exported[name] = layouts.hwio_to_iohw(kernel)
-        else:
-            exported[name] = layouts.hwio_to_oihw(kernel)
-        if layer.path in names:
-            exported[name] = exported[name].reshape(kernel.shape[3], -1)
-        exported |= {name: arrays[leaf] for leaf, name in layer.vectors.items()}
-        exported |= {name: np.zeros_like(arrays[leaf]) for leaf, name in layer.folded.items()}
-    return exported
-
-
-def _find_export_layout(arrays: Arrays, network: str, origin: str) -> Layout:
-    """Returns the smallest layout that has a name for everything in the backbone."""
-    backbone = {leaf for leaf in arrays if "/backbone/" in leaf}
-    fitting = {}
-    for layout in LAYOUTS[network]:
-        leaves = {leaf for layer in layout.layers for leaf in (layer.kernel[0], *layer.vectors)}
-        if layout.origin == origin and backbone <= leaves and _same_groups(arrays, layout):
-            fitting[layout] = len(leaves)
-    if not backbone or not fitting:
-        raise ValueError(
-            f"this {network} has no counterpart with names of {origin}: neither batch norm in "
-            "Caffe's nets, nor groups in torchvision's AlexNet"
-        )
-    return min(fitting, key=fitting.get)
-
-
-def _same_groups(arrays: Arrays, layout: Layout) -> bool:
-    """Says whether the convolutions of a plain stack see all channels before them, or as many."""
-    if not layout.fc6_kernel:
-        return True
-    there = [layer.shape for layer in layout.layers]
-    kernels = [arrays[leaf] for layer in layout.layers if (leaf := layer.kernel[0]) in arrays]
-    here = [kernel.shape[::-1] for kernel in kernels]
-    groups = [
-        [before[0] // after[1] for before, after in pairwise(shapes)] for shapes in (there, here)
-    ]
-    return groups[0] == groups[1]
-
-
-def _head_path(leaf: str) -> str:
-    path = layer_path(leaf)
-    if not HEAD_LAYER.fullmatch(path):
-        raise ValueError(f"{leaf} has no name elsewhere")
-    return path
-
-
-def _check_known(what: str, value: str, known) -> None:
-    if value not in known:
-        raise ValueError(f"unknown {what} {value!r}; known: {', '.join(known)}")
 
 
 def _some(names) -> str:
