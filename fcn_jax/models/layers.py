@@ -15,7 +15,7 @@ from flax import struct
 from jaxtyping import Array, Float, Num
 
 from fcn_jax.ops import geometry
-from fcn_jax.ops.conv import conv
+from fcn_jax.ops.conv import conv, plain_conv
 from fcn_jax.ops.geometry import Upscore, Window
 from fcn_jax.ops.lrn import local_response_norm
 from fcn_jax.ops.pool import avg_pool, max_pool
@@ -138,7 +138,9 @@ class Conv(nn.Module):
             # be passes over memory, and the way back would need the maps from before.
             factor, bias = StoredNorm(self.features, norm.epsilon, name="norm")()
             kernel = kernel * factor
-        maps = conv(blob.maps, kernel.astype(dtype), self.window, groups=self.groups)
+        # Nobody looks at the maps of an initialisation, and tracing the fast forms takes longer.
+        form = plain_conv if self.is_initializing() else conv
+        maps = form(blob.maps, kernel.astype(dtype), self.window, groups=self.groups)
         if bias is not None:
             maps = maps + bias.astype(dtype)
         else:

@@ -53,14 +53,21 @@ def conv(
     if choice not in ("fast", "plain"):
         raise ValueError(f"the environment says {SWITCH}={choice}; known: fast, plain")
     if choice == "plain":
-        return _plain(maps, kernel, layer, groups)
+        return plain_conv(maps, kernel, layer, groups=groups)
     if groups == layer.kernel == layer.stride == 1 and not layer.pad:
         pixels = maps.reshape(-1, maps.shape[-1]) @ kernel[0, 0]
         return pixels.reshape(*maps.shape[:3], -1)
     return _conv(maps, kernel, layer, groups)
 
 
-def _plain(maps: Array, kernel: Array, layer: Window, groups: int = 1) -> Array:
+def plain_conv(
+    maps: Float[Array, "b h w i"],
+    kernel: Float[Array, "k k ig o"],
+    layer: Window,
+    *,
+    groups: int = 1,
+) -> Float[Array, "b H W o"]:
+    """Does what `conv` does, by XLA's one operation wherever it runs."""
     output = lax.conv_general_dilated(
         maps,
         kernel,
@@ -80,10 +87,10 @@ def _plain(maps: Array, kernel: Array, layer: Window, groups: int = 1) -> Array:
 # `platform_dependent` would keep for the way back what any of the platforms needs there.
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv(maps: Array, kernel: Array, layer: Window, groups: int) -> Array:
-    if groups == 1 and _form(maps, kernel, layer) is _plain:
-        return _plain(maps, kernel, layer)
+    if groups == 1 and _form(maps, kernel, layer) is plain_conv:
+        return plain_conv(maps, kernel, layer)
     on_cpu = partial(_convolve_on_cpu, layer=layer, groups=groups)
-    elsewhere = partial(_plain, layer=layer, groups=groups)
+    elsewhere = partial(plain_conv, layer=layer, groups=groups)
     return lax.platform_dependent(maps, kernel, cpu=on_cpu, default=elsewhere)
 
 
@@ -93,7 +100,7 @@ def _forward(maps: Array, kernel: Array, layer: Window, groups: int):
 
 def _backward(layer: Window, groups: int, operands: tuple[Array, Array], grad: Array):
     def elsewhere(maps, kernel, grad):
-        form = partial(_plain, layer=layer, groups=groups)
+        form = partial(plain_conv, layer=layer, groups=groups)
         return jax.vjp(form, maps, kernel)[1](grad)
 
     on_cpu = partial(_pull_back_on_cpu, layer=layer, groups=groups)
@@ -137,7 +144,7 @@ def _form(maps: Array, kernel: Array, layer: Window):
         return winograd.convolve
     if layer.kernel > 1 and fewer >= MANY_CHANNELS and _count_pixels(maps, layer) <= more:
         return patches.convolve  # they are fewer than the weights, which XLA would rearrange
-    return _plain
+    return plain_conv
 
 
 def _maps_grad(maps: Array, kernel: Array, grad: Array, layer: Window) -> Array:
@@ -154,7 +161,7 @@ def _kernel_grad(maps: Array, kernel: Array, grad: Array, layer: Window) -> Arra
     if _suits_winograd(maps, layer) and min(kernel.shape[2:]) >= MANY_CHANNELS:
         return winograd.kernel_grad(maps, grad, layer)
     large = grad.size >= LARGE_GRAD and grad.shape[-1] >= MANY_FEATURES
-    if form is _plain and large:
+    if form is plain_conv and large:
         return taps.kernel_grad(maps, grad, layer)
     return jax.vjp(lambda kernel: form(maps, kernel, layer), kernel)[1](grad)[0]
 
