@@ -24,10 +24,14 @@ def make_model(network: str, *, num_classes: int, dtype: str):
     return get_model(name=network, num_classes=num_classes, dtype=dtype, **norm)
 
 
+def shapes_of(model) -> dict:
+    """Returns the shapes of all variables."""
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), "uint8")
+    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+
+
 def draw_variables(model, *, seed: int) -> dict:
     """Draws variables on the host; statistics and biases too, so that no layer is the identity."""
-    images = jax.ShapeDtypeStruct((1, 64, 64, 3), "uint8")
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     rng = np.random.default_rng(seed)
 
     def leaf(path, shape):
@@ -39,7 +43,7 @@ def draw_variables(model, *, seed: int) -> dict:
             return rng.uniform(0.5, 1.5, shape.shape).astype(np.float32)
         return rng.standard_normal(shape.shape, np.float32) / 10
 
-    return jax.tree_util.tree_map_with_path(leaf, shapes)
+    return jax.tree_util.tree_map_with_path(leaf, shapes_of(model))
 
 
 def flatten(variables: dict) -> dict[str, np.ndarray]:
@@ -57,12 +61,23 @@ def make_inference(model, variables: dict) -> Callable[[np.ndarray], jax.Array]:
     return lambda images: jax.block_until_ready(apply(variables, images))
 
 
-def make_training(model, variables: dict) -> Callable[[np.ndarray, np.ndarray], None]:
-    """Makes one step of SGD with momentum and weight decay on all devices."""
-    devices = jax.devices()
-    optimizer = optax.chain(
-        optax.add_decayed_weights(WEIGHT_DECAY), optax.sgd(LEARNING_RATE, momentum=MOMENTUM)
+OPTIMIZER = optax.chain(
+    optax.add_decayed_weights(WEIGHT_DECAY), optax.sgd(LEARNING_RATE, momentum=MOMENTUM)
+)
+
+
+def make_state(variables: dict) -> TrainState:
+    """Makes the state before the first step of `OPTIMIZER`."""
+    return TrainState(
+        step=np.zeros((), np.int32),
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=OPTIMIZER.init(variables["params"]),
     )
+
+
+def make_step(model, *, crop_size: int) -> Callable:
+    """Makes the update of a replicated state by a batch, on all devices."""
     loss = make_loss(
         num_classes=model.num_classes,
         ignore_label=IGNORE_LABEL,
@@ -71,27 +86,27 @@ def make_training(model, variables: dict) -> Callable[[np.ndarray, np.ndarray], 
         cross_entropy_weight=1.0,
         dice_weight=0.0,
     )
-    state = TrainState(
-        step=np.zeros((), np.int32),
-        params=variables["params"],
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=jax.tree.map(np.asarray, optimizer.init(variables["params"])),
+    return make_train_step(
+        model,
+        OPTIMIZER,
+        loss=loss,
+        key=jax.random.key(0),
+        ignore_label=IGNORE_LABEL,
+        devices=jax.devices(),
+        label_grid=find_label_grid(model, crop_size=crop_size),
     )
-    state = parallel.replicate(state, devices)
+
+
+def make_training(model, variables: dict) -> Callable[[np.ndarray, np.ndarray], None]:
+    """Makes one step of SGD with momentum and weight decay on all devices."""
+    devices = jax.devices()
+    state = parallel.replicate(jax.tree.map(np.asarray, make_state(variables)), devices)
     steps = {}
 
     def step(images: np.ndarray, labels: np.ndarray) -> None:
         nonlocal state
         if images.shape not in steps:
-            steps[images.shape] = make_train_step(
-                model,
-                optimizer,
-                loss=loss,
-                key=jax.random.key(0),
-                ignore_label=IGNORE_LABEL,
-                devices=devices,
-                label_grid=find_label_grid(model, crop_size=images.shape[1]),
-            )
+            steps[images.shape] = make_step(model, crop_size=images.shape[1])
         batch = parallel.shard({"images": images, "labels": labels}, len(devices))
         state, sums = steps[images.shape](state, batch)
         jax.block_until_ready((state, sums))

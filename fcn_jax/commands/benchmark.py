@@ -2,33 +2,28 @@
 
 import argparse
 import contextlib
-import functools
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fcn_jax.commands import recipes
+from fcn_jax.commands import recipes, step_memory
 
 if TYPE_CHECKING:
-    import jax
-
     from fcn_jax.train.setup import Setup
-    from fcn_jax.train.state import TrainState
 
 HELP = "time a recipe: reading, computing, memory, and the share of what the machine can do"
 EXAMPLES = """\
 python launch.py benchmark --config=shapes_fcn8s
 python launch.py benchmark --config=camvid_fcn8s --config.data.source_dir=CamVid --data
 python launch.py benchmark --config=camvid_fcn8s --config.data.source_dir=CamVid --find-batch
+python launch.py benchmark --config=camvid_fcn8s --config.data.source_dir=CamVid --eval
 """
 
 # A step computes the maps once, and their gradients and those of the kernels at the same cost each.
 _PASSES = 3
-_MATRIX_SIZE, _MATRIX_REPEATS = 4096, 5
+_MATRIX_SIZE, _REPEATS = 4096, 5
 _READ_AHEAD = 8  # batches of which the loader may hold some before the clock starts
-_SPARE_SHARE = 0.05  # of memory: for what is not in the compiler's books
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed steps (10)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--data", action="store_true", help="time the reading of batches alone")
+    what.add_argument("--eval", action="store_true", help="time the evaluation of the split")
     what.add_argument(
         "--find-batch", action="store_true", help="find the largest batch that memory can hold"
     )
@@ -47,8 +43,10 @@ def run(args: argparse.Namespace) -> None:
     config = args.config.to_dict()
     if args.data:
         lines = _time_reading(config, num_batches=args.steps)
+    elif args.eval:
+        lines = _time_evaluation(config)
     elif args.find_batch:
-        lines = _find_batch(config)
+        lines = step_memory.find_batch(config)
     else:
         lines = _time_training(config, num_steps=args.steps)
     for line in lines:
@@ -90,9 +88,9 @@ def _time_training(config: Mapping[str, Any], *, num_steps: int) -> Iterator[str
         state = parallel.replicate(setup.state, devices)
         batch = parallel.shard(next(batches), len(devices))
         started = time.perf_counter()
-        step = _compile(setup, state, batch)
+        step = setup.compile_train_step(state, batch)
         yield f"compiled in {time.perf_counter() - started:.1f} s"
-        yield f"memory of a step {_gib(_memory(step))} on each device"
+        yield f"memory of a step {step_memory.gib(step_memory.step_bytes(step))} on each device"
         state, _ = jax.block_until_ready(step(state, parallel.put(batch, devices)))
         seconds = {"reading": [], "copying": [], "computing": []}
         for _ in range(num_steps):
@@ -119,54 +117,41 @@ def _time_training(config: Mapping[str, Any], *, num_steps: int) -> Iterator[str
     )
 
 
-def _find_batch(config: Mapping[str, Any]) -> Iterator[str]:
-    import jax
-    import numpy as np
-
+def _time_evaluation(config: Mapping[str, Any]) -> Iterator[str]:
     from fcn_jax.train import parallel
+    from fcn_jax.train.compilations import Compilations
     from fcn_jax.train.setup import make_setup
 
-    least = len(parallel.get_devices()) * config["train"]["iter_size"]
-    config = {**config, "train": {**config["train"], "batch_size": least}}
     setup = make_setup(config)
-    size, devices = config["augment"]["crop_size"], setup.devices
-    state = parallel.replicate(setup.state, devices)
-    room = (1 - _SPARE_SHARE) * _free_memory(devices[0])
-    yield f"{_gib(room)} of memory for a step on each of {len(devices)} x {devices[0].device_kind}"
-
-    @functools.cache
-    def compile_for(batch_size: int) -> tuple[Callable, dict]:
-        batch = {
-            "images": np.zeros((batch_size, size, size, 3), np.uint8),
-            "labels": np.zeros((batch_size, size, size), np.uint8),
-        }
-        batch = parallel.shard(batch, len(devices))
-        return _compile(setup, state, batch), batch
-
-    needs = {count: _memory(compile_for(count)[0]) for count in (least, 2 * least)}
-    slope = max(1, needs[2 * least] - needs[least])
-    # Almost a straight line: what is left of the way goes step by step.
-    found = least * (1 + max(0, int((room - needs[least]) / slope)))
-    step, batch = compile_for(found)
-    while _memory(step) > room:
-        if found == least:
-            raise ValueError(
-                f"the smallest batch, {least}, needs {_gib(_memory(step))}: try "
-                "--config.model.remat=True or a smaller --config.augment.crop_size"
-            )
-        found -= least
-        step, batch = compile_for(found)
-    jax.block_until_ready(step(state, parallel.put(batch, devices)))
+    evaluator, devices = setup.evaluator, setup.devices
+    variables = parallel.replicate(setup.state.variables, devices)
+    with Compilations() as compilations:
+        first = evaluator.score(variables)
+    yield f"the first time {first.eval_s:.2f} s: {compilations}"
+    again = evaluator.score(variables)
     yield (
-        f"train.batch_size={found} fits, and one step of it ran: {_gib(_memory(step))}, crops of "
-        f"{size}, {config['model']['dtype']}, remat={config['model'].get('remat', False)}"
+        f"again {again.eval_s:.2f} s, {again.num_images / again.eval_s:.2f} images/s: "
+        f"{again.num_images} images of {len(again.shapes)} padded shapes"
+    )
+    network_s = sum(
+        count * _time_network(setup, size=size) for size, count in again.shapes.items()
+    ) / len(devices)
+    yield (
+        f"the network alone, on as many images of these shapes in memory, {network_s:.2f} s: "
+        f"evaluation takes {again.eval_s / network_s:.2f} times as long"
     )
 
 
-def _compile(setup: "Setup", state: "TrainState", batch: dict) -> Callable:
-    train = setup.config["train"]
-    step = setup.make_train_step(normalize=train["normalize"], iter_size=train["iter_size"])
-    return step.lower(state, batch).compile()
+def _time_network(setup: "Setup", *, size: tuple[int, int]) -> float:
+    """Measures the seconds from one image of this size, in memory, to its logits."""
+    import jax
+    import numpy as np
+
+    apply = jax.jit(lambda variables, image: setup.model.apply(variables, image, train=False))
+    image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
+    variables = jax.device_put(setup.state.variables, setup.devices[0])
+    jax.block_until_ready(apply(variables, image))
+    return _measure(lambda: apply(variables, image))
 
 
 def _matrix_rate(dtype: str) -> float:
@@ -177,28 +162,16 @@ def _matrix_rate(dtype: str) -> float:
     matrix = jnp.ones((_MATRIX_SIZE, _MATRIX_SIZE), dtype)
     product = jax.jit(jnp.matmul)
     jax.block_until_ready(product(matrix, matrix))
+    return _MATRIX_SIZE**3 / _measure(lambda: product(matrix, matrix))
+
+
+def _measure(call: Callable) -> float:
+    """Measures the seconds of a call that was made before: the least of some."""
+    import jax
+
     seconds = []
-    for _ in range(_MATRIX_REPEATS):
+    for _ in range(_REPEATS):
         started = time.perf_counter()
-        jax.block_until_ready(product(matrix, matrix))
+        jax.block_until_ready(call())
         seconds.append(time.perf_counter() - started)
-    return _MATRIX_SIZE**3 / min(seconds)
-
-
-def _memory(compiled) -> int:
-    """Returns the bytes that a compiled step takes on a device, its arguments included."""
-    memory = compiled.memory_analysis()
-    taken = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return taken - memory.alias_size_in_bytes  # the state's buffers become those of the new one
-
-
-def _free_memory(device: "jax.Device") -> int:
-    """Returns the bytes that a device can give: of an accelerator all it has, of a host what is free."""
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _gib(num_bytes: float) -> str:
-    return f"{num_bytes / 2**30:.2f} GiB"
+    return min(seconds)

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from fcn_jax.train import parallel
     from fcn_jax.train.checkpoint import Checkpoints
+    from fcn_jax.train.compilations import Compilations
     from fcn_jax.train.progress import StepProgress
     from fcn_jax.train.run_folder import RunFolder
     from fcn_jax.train.setup import make_setup
@@ -46,9 +47,13 @@ def run(args: argparse.Namespace) -> None:
         checkpoints.close()
     state = parallel.replicate(state, setup.devices)
     evaluator = setup.evaluator
-    with StepProgress("evaluate", first=0, total=evaluator.num_images) as progress:
+    with (
+        StepProgress("evaluate", first=0, total=evaluator.num_images) as progress,
+        Compilations() as compilations,
+    ):
         report = evaluator(folder, state, on_batch=progress.advance)
     _print(report, folder)
+    print(compilations)
 
 
 def _print(report: dict, folder) -> None:
@@ -75,7 +80,7 @@ def _print(report: dict, folder) -> None:
     )
     console.print(
         f"{report['num_images']} images in {report['eval_s']} s, "
-        f"padded shapes compiled: {report['num_shapes']}; "
+        f"{report['num_shapes']} padded shapes; "
         f"counts in {folder.path}/eval/{report['split']}-{report['step']}.json",
         soft_wrap=True,
     )

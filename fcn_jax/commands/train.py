@@ -18,18 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from fcn_jax.train.compilations import Compilations
     from fcn_jax.train.loop import train
 
-    report = train(
-        args.config.to_dict(),
-        args.workdir,
-        experiment=args.experiment,
-        command=args.command_line,
-    )
+    with Compilations() as compilations:
+        report = train(
+            args.config.to_dict(),
+            args.workdir,
+            experiment=args.experiment,
+            command=args.command_line,
+        )
     if report is None:
         print(f"{args.workdir} is complete: nothing to do")
         return
     print(
         f"{args.workdir}: {report['split']} mean IoU {report['mean_iou']:.4f} "
-        f"at step {report['step']}"
+        f"at step {report['step']}; {compilations}"
     )

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +22,14 @@ class Evaluation:
         boundary_counts: the same, of the pixels near to another class.
         loss: mean cross entropy of a labelled pixel, in nats.
         eval_s: seconds, reading and compilation included.
-        num_shapes: padded image shapes met, each of which is compiled once.
+        shapes: images of each padded shape, each of which is compiled once.
     """
 
     counts: Int[np.ndarray, "k k"]
     boundary_counts: Int[np.ndarray, "k k"]
     loss: float
     num_images: int
-    num_shapes: int
+    shapes: dict[tuple[int, int], int]
     eval_s: float
 
 
@@ -60,7 +61,7 @@ def evaluate(
     """
     start = time.perf_counter()
     counts, boundary_counts = 0, 0
-    losses, num_pixels, num_images, shapes = [], 0, 0, set()
+    losses, num_pixels, shapes = [], 0, Counter()
     for batch in batches:
         outputs = eval_step(variables, parallel.shard(batch, num_devices))
         counts = counts + np.asarray(outputs["counts"], np.int64).sum(0)
@@ -68,21 +69,20 @@ def evaluate(
         losses.extend(np.asarray(outputs["loss_sum"]).ravel().tolist())
         num_pixels += int(np.asarray(outputs["num_pixels"], np.int64).sum())
         real = sum(bool(image_id) for image_id in batch["ids"])
-        num_images += real
-        shapes.add(batch["images"].shape[1:3])
+        shapes[batch["images"].shape[1:3]] += real
         if on_prediction is not None:
             for prediction in _predictions(batch, np.asarray(outputs["preds"])):
                 on_prediction(prediction)
         on_batch(real)
-    if not num_images:
+    if not shapes.total():
         raise ValueError("there is no image to evaluate")
     return Evaluation(
         counts=counts,
         boundary_counts=boundary_counts,
         # fsum is exact, so that not even the loss depends on the order of the images.
         loss=math.fsum(losses) / num_pixels if num_pixels else math.nan,
-        num_images=num_images,
-        num_shapes=len(shapes),
+        num_images=shapes.total(),
+        shapes=dict(shapes),
         eval_s=time.perf_counter() - start,
     )
 

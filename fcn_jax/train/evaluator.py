@@ -10,7 +10,7 @@ import numpy as np
 from fcn_jax.data.datasets import Dataset
 from fcn_jax.data.loader import eval_batches
 from fcn_jax.ops import metrics
-from fcn_jax.train.evaluate import Prediction, evaluate
+from fcn_jax.train.evaluate import Evaluation, Prediction, evaluate
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.steps import make_eval_step
@@ -71,6 +71,29 @@ class Evaluator:
         """Images in the split."""
         return len(self._source)
 
+    def score(
+        self,
+        variables: Any,
+        *,
+        on_batch: Callable[[int], None] = lambda num_images: None,
+        on_prediction: Callable[[Prediction], None] | None = None,
+    ) -> Evaluation:
+        """Evaluates replicated variables; see `evaluate.evaluate`."""
+        batches = eval_batches(
+            self._source,
+            batch_size=self._batch_size,
+            size_multiple=self._size_multiple,
+            ignore_label=self._dataset.labels.ignore_label,
+        )
+        return evaluate(
+            self._eval_step,
+            variables,
+            batches,
+            num_devices=len(self._devices),
+            on_batch=on_batch,
+            on_prediction=on_prediction,
+        )
+
     def __call__(
         self,
         run: RunFolder,
@@ -86,20 +109,7 @@ class Evaluator:
                 colors = np.asarray(labels.colors)
                 run.write_sample(prediction, split=self._split, step=step, colors=colors)
 
-        batches = eval_batches(
-            self._source,
-            batch_size=self._batch_size,
-            size_multiple=self._size_multiple,
-            ignore_label=labels.ignore_label,
-        )
-        result = evaluate(
-            self._eval_step,
-            state.variables,
-            batches,
-            num_devices=len(self._devices),
-            on_batch=on_batch,
-            on_prediction=keep,
-        )
+        result = self.score(state.variables, on_batch=on_batch, on_prediction=keep)
         near = metrics.scores(result.boundary_counts, convention=self._convention)
         report = {
             "dataset": self._dataset.name,
@@ -114,7 +124,7 @@ class Evaluator:
             "boundary_counts": result.boundary_counts,
             "boundary_iou": near["mean_iou"],
             "loss": result.loss,
-            "num_shapes": result.num_shapes,
+            "num_shapes": len(result.shapes),
             "eval_s": round(result.eval_s, 2),
         }
         run.write_eval(report)

@@ -59,6 +59,12 @@ class Setup:
             label_grid=find_label_grid(self.model, crop_size=self.config["augment"]["crop_size"]),
         )
 
+    def compile_train_step(self, state: TrainState, batch: dict) -> jax.stages.Compiled:
+        """Compiles the update that the section `train` describes, for such a batch."""
+        train = self.config["train"]
+        step = self.make_train_step(normalize=train["normalize"], iter_size=train["iter_size"])
+        return step.lower(state, batch).compile()
+
 
 def make_setup(config: Mapping[str, Any]) -> Setup:
     """Makes what the sections of an experiment, and its seed, describe."""

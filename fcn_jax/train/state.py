@@ -44,5 +44,5 @@ def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformatio
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=optimizer.init(variables["params"]),
+        opt_state=jax.jit(optimizer.init)(variables["params"]),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcn_jax.commands import benchmark, door
+from fcn_jax.commands import benchmark, door, step_memory
 from fcn_jax.data.datasets import DATASETS, Dataset
 from fcn_jax.data.labels import SHAPES
 from fcn_jax.train import parallel
@@ -62,22 +62,31 @@ def test_reading_is_timed_without_a_network(run, monkeypatch):
     assert "5 batches of 3" in out and "crops of 33, 2 threads, 0 workers" in out
 
 
+def test_evaluation_is_timed_against_the_network_alone(run):
+    code, out, _ = run("--eval", "--config.eval.device_batch_size=2")
+    assert code == 0
+    assert int(find(r"compiled (\d+) programs", out)) >= 1
+    again, network = find(r"again ([\d.]+) s", out), find(r"in memory, ([\d.]+) s", out)
+    assert "4 images of 1 padded shapes" in out
+    assert find(r"takes ([\d.]+) times", out) == pytest.approx(again / network, rel=0.5)
+
+
 def test_batch_that_was_found_is_the_largest(run, monkeypatch):
     needs = []
-    real = benchmark._memory
+    real = step_memory.step_bytes
 
     def memory(compiled):
         needs.append(real(compiled))
         return needs[-1]
 
-    monkeypatch.setattr(benchmark, "_memory", memory)
-    monkeypatch.setattr(benchmark, "_free_memory", lambda device: room)
+    monkeypatch.setattr(step_memory, "step_bytes", memory)
+    monkeypatch.setattr(step_memory, "_free_bytes", lambda device: room)
     room = 0
     code, _, err = run("--find-batch")
     assert code == 2 and "the smallest batch, 1, needs" in err and "remat" in err
     one, two = needs[:2]
     assert two > one
-    room = (one + 4.5 * (two - one)) / (1 - benchmark._SPARE_SHARE)
+    room = (one + 4.5 * (two - one)) / (1 - step_memory._SPARE_SHARE)
     code, out, _ = run("--find-batch")
     assert code == 0
     found = int(find(r"train.batch_size=(\d+) fits", out))

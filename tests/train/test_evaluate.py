@@ -1,11 +1,14 @@
 """The promise of evaluation: the same integers, however the images are dealt out."""
 
+from collections import Counter
+
 import jax
 import numpy as np
 import pytest
 
 from fcn_jax.data.loader import eval_batches
 from fcn_jax.train import parallel
+from fcn_jax.train.compilations import Compilations
 from fcn_jax.train.evaluate import evaluate
 from fcn_jax.train.steps import make_eval_step
 from tests import oracles
@@ -135,11 +138,12 @@ def test_one_program_is_compiled_for_each_padded_shape(network, pictures):
     devices = parallel.get_devices(1)
     eval_step = make_step(model, devices)
     variables = parallel.replicate(variables, devices)
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, duration, **_: "backend_compile" in event and compiled.append(event)
-    )
-    for _ in range(2):
-        batches = eval_batches(pictures, batch_size=2, size_multiple=16)
-        result = evaluate(eval_step, variables, batches, num_devices=1)
-    assert len(compiled) == result.num_shapes == 2
+    with Compilations() as compilations:
+        for _ in range(2):
+            batches = eval_batches(pictures, batch_size=2, size_multiple=16)
+            result = evaluate(eval_step, variables, batches, num_devices=1)
+    assert compilations.count == len(result.shapes) == 2
+    assert compilations.compile_s > 0
+    sizes = [record["label"].shape for record in pictures]
+    padded = [tuple(-(-side // 16) * 16 for side in size) for size in sizes]
+    assert result.shapes == Counter(padded)

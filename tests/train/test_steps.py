@@ -7,6 +7,7 @@ import pytest
 
 from fcn_jax.ops.losses import make_loss
 from fcn_jax.train import parallel
+from fcn_jax.train.compilations import Compilations
 from fcn_jax.train.state import init_state, init_variables
 from fcn_jax.train.steps import LabelGrid, make_train_step
 from tests.train.conftest import NUM_CLASSES, VOID
@@ -56,6 +57,23 @@ def test_first_loss_of_zero_scores_is_log_num_classes(make_model, name):
     _, sums = step_once(model, variables, make_batch())
     loss = sums["loss_sum"] / sums["count"]
     np.testing.assert_allclose(loss, np.log(NUM_CLASSES), rtol=1e-6)
+
+
+def test_only_the_first_step_compiles(make_model, random_variables):
+    model, optimizer, devices = make_model(), optax.adamw(0.1), parallel.get_devices(2)
+    train_step = make_train_step(
+        model,
+        optimizer,
+        loss=make_loss(num_classes=NUM_CLASSES, ignore_label=VOID),
+        key=jax.random.key(1),
+        ignore_label=VOID,
+        devices=devices,
+    )
+    state = parallel.replicate(init_state(random_variables(model), optimizer), devices)
+    with Compilations() as compilations:
+        for _ in range(3):
+            state, _ = train_step(state, parallel.shard(make_batch(), len(devices)))
+    assert compilations.count == 1 and compilations.compile_s > 0
 
 
 def test_void_only_batch_gives_no_loss_and_no_gradient(make_model, random_variables):
