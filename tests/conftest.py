@@ -36,6 +36,14 @@ def compile_fast():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture(scope="module")
+def plain_conv():
+    """The one operation that every form of a convolution stands for: it compiles the soonest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FCN_JAX_CONV", "plain")
+        yield
+
+
 def shapes_of(model: nn.Module) -> dict:
     """The shapes of all variables; they do not depend on the size of an image."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
@@ -148,4 +156,4 @@ def compile_once(tmp_path_factory):
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # which the workers share
     jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -10,9 +10,9 @@ from fcn_jax.commands.recipes import load_recipe
 from fcn_jax.data.datasets import DATASETS, Dataset
 from fcn_jax.data.labels import VOC
 from fcn_jax.models.zoo import MODELS
-from fcn_jax.train import loop, parallel
+from fcn_jax.train import loop, parallel, setup
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
+pytestmark = pytest.mark.usefixtures("compile_fast", "plain_conv")
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 NAMES = sorted(path.stem for path in EXPERIMENTS.glob("voc_*.py"))
@@ -40,6 +40,12 @@ def one_device_and_small_pictures(monkeypatch):
     splits = ("train", "val", "train_aug", "sbd_train", "seg11valid")
     voc = Dataset("voc", VOC, splits, builder=Scenes())
     monkeypatch.setitem(DATASETS, "voc", lambda source_dir, data_dir: voc)
+
+
+@pytest.fixture(autouse=True)
+def drawn_variables(monkeypatch, draw_variables):
+    """Compiling the initialisation takes as long as compiling a step; test_zoo.py looks at it."""
+    monkeypatch.setattr(setup, "init_variables", lambda key, model: draw_variables(model))
 
 
 @pytest.mark.parametrize("name", NAMES)
