@@ -18,9 +18,8 @@ from fcn_jax.models.zoo import MODELS
 from fcn_jax.train import parallel
 
 NUM_CLASSES = 21
-# Of the published networks; DeepLab's first ones take crops of 306.
-SIZES = {"vgg16_fcn": 500, "alexnet": 500, "vgg16_deeplab_noup": 306}
-SIZE = 321
+SIZES = {"vgg16_fcn": 500, "alexnet_fcn": 500}  # as published, by the beginning of a name
+SIZE = 321  # of all others
 
 
 def main(argv: list[str]) -> None:
