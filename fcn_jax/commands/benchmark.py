@@ -22,7 +22,7 @@ python launch.py benchmark --config=camvid_fcn8s --config.data.source_dir=CamVid
 
 # A step computes the maps once, and their gradients and those of the kernels at the same cost each.
 _PASSES = 3
-_MATRIX_SIZE, _REPEATS = 4096, 5
+_MATRIX_SIZE = 4096
 _READ_AHEAD = 8  # batches of which the loader may hold some before the clock starts
 
 
@@ -128,9 +128,9 @@ def _time_evaluation(config: Mapping[str, Any]) -> Iterator[str]:
     with Compilations() as compilations:
         first = evaluator.score(variables)
     yield f"the first time {first.eval_s:.2f} s: {compilations}"
-    again = evaluator.score(variables)
+    again = min((evaluator.score(variables) for _ in range(2)), key=lambda result: result.eval_s)
     yield (
-        f"again {again.eval_s:.2f} s, {again.num_images / again.eval_s:.2f} images/s: "
+        f"again {again.eval_s:.2f} s (the better of two), {again.num_images / again.eval_s:.2f} images/s: "
         f"{again.num_images} images of {len(again.shapes)} padded shapes"
     )
     network_s = sum(
@@ -151,7 +151,7 @@ def _time_network(setup: "Setup", *, size: tuple[int, int]) -> float:
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
     variables = jax.device_put(setup.state.variables, setup.devices[0])
     jax.block_until_ready(apply(variables, image))
-    return _measure(lambda: apply(variables, image))
+    return _measure(lambda: apply(variables, image), repeats=20)
 
 
 def _matrix_rate(dtype: str) -> float:
@@ -162,15 +162,15 @@ def _matrix_rate(dtype: str) -> float:
     matrix = jnp.ones((_MATRIX_SIZE, _MATRIX_SIZE), dtype)
     product = jax.jit(jnp.matmul)
     jax.block_until_ready(product(matrix, matrix))
-    return _MATRIX_SIZE**3 / _measure(lambda: product(matrix, matrix))
+    return _MATRIX_SIZE**3 / _measure(lambda: product(matrix, matrix), repeats=5)
 
 
-def _measure(call: Callable) -> float:
+def _measure(call: Callable, *, repeats: int) -> float:
     """Measures the seconds of a call that was made before: the least of some."""
     import jax
 
     seconds = []
-    for _ in range(_REPEATS):
+    for _ in range(repeats):
         started = time.perf_counter()
         jax.block_until_ready(call())
         seconds.append(time.perf_counter() - started)

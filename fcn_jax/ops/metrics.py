@@ -48,13 +48,17 @@ def near_boundary(
     Void is no class: the outline that VOC draws around objects is looked across, and neither it nor
     the padding of an image is a boundary.
     """
-    window = (1,) * (labels.ndim - 2) + (2 * distance_px + 1,) * 2
     valid, labels = labels != ignore_label, labels.astype(jnp.int32)
     bound = jnp.iinfo(jnp.int32).max
 
     def extreme(choose, nothing):
         around = jnp.where(valid, labels, nothing)
-        return lax.reduce_window(around, nothing, choose, window, (1,) * labels.ndim, "SAME")
+        for axis in (-2, -1):  # of rows, then of columns: of a square, at a fraction of the work
+            window = [1] * labels.ndim
+            window[axis] = 2 * distance_px + 1
+            strides = (1,) * labels.ndim
+            around = lax.reduce_window(around, nothing, choose, window, strides, "SAME")
+        return around
 
     return valid & (extreme(lax.max, -bound) != extreme(lax.min, bound))
 

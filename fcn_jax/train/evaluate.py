@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,10 @@ def evaluate(
     start = time.perf_counter()
     counts, boundary_counts = 0, 0
     losses, num_pixels, shapes = [], 0, Counter()
-    for batch in batches:
-        outputs = eval_step(variables, parallel.shard(batch, num_devices))
+    outputs_of = (
+        (batch, eval_step(variables, parallel.shard(batch, num_devices))) for batch in batches
+    )
+    for batch, outputs in _one_ahead(outputs_of):
         counts = counts + np.asarray(outputs["counts"], np.int64).sum(0)
         boundary_counts = boundary_counts + np.asarray(outputs["boundary_counts"], np.int64).sum(0)
         losses.extend(np.asarray(outputs["loss_sum"]).ravel().tolist())
@@ -85,6 +88,16 @@ def evaluate(
         shapes=dict(shapes),
         eval_s=time.perf_counter() - start,
     )
+
+
+def _one_ahead(items: Iterable) -> Iterator:
+    """Asks for the next item before it gives one: the devices compute while the host counts."""
+    items = iter(items)
+    waiting = list(islice(items, 1))
+    for item in items:
+        yield waiting.pop()
+        waiting.append(item)
+    yield from waiting
 
 
 def _predictions(batch: dict, preds: np.ndarray) -> Iterator[Prediction]:
