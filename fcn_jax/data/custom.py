@@ -21,7 +21,8 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from fcn_jax.data.classes_txt import IGNORE_LABEL, make_labels, read_classes
-from fcn_jax.data.custom_pairs import EXPECTED_FILES, check_splits, find_pairs
+from fcn_jax.data.custom_lists import EXPECTED_FILES
+from fcn_jax.data.custom_pairs import check_splits, find_pairs
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.pairs import Consistency, Pair, PairReader, Survey
 from fcn_jax.data.pictures import Color, read_label_file

@@ -217,7 +217,7 @@ def _get_tfds(
 
 
 def _get_custom(source_dir: str, data_dir: str, **chance: float) -> Dataset:
-    from fcn_jax.data import custom, custom_pairs, records
+    from fcn_jax.data import custom, custom_lists, records
 
     with records.quiet_tfds():
         if source_dir:
@@ -227,7 +227,7 @@ def _get_custom(source_dir: str, data_dir: str, **chance: float) -> Dataset:
         else:
             raise FileNotFoundError(
                 "data set 'custom' needs source_dir: it is not built yet; expected\n"
-                f"{custom_pairs.EXPECTED_FILES}"
+                f"{custom_lists.EXPECTED_FILES}"
             )
         builder = custom.Custom(
             data_dir=data_dir or None, config=config, file_format=records.FILE_FORMAT

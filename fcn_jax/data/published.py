@@ -200,8 +200,9 @@ class PublishedSet:
                 places = ", ".join(place for layout in layouts for place in layout.places)
                 looked = f"looked in {source_dir} for {places}" if source_dir else "none is built"
                 messages[name] = (
-                    f"data set {self.name!r} has no split {name!r}, because {titles} is missing "
-                    f"({looked}); expected\n{self.expected_files}"
+                    f"data set {self.name!r} has no split {name!r}, because {titles} "
+                    f"{'are' if layouts[1:] else 'is'} missing ({looked}); expected\n"
+                    f"{self.expected_files}"
                 )
         return messages
 

@@ -113,7 +113,7 @@ def test_part_is_built_when_it_is_first_read(whole, get_voc, capsys):
         (["voc2012"], "train_aug", "because SBD is missing .*benchmark_RELEASE/dataset"),
         (["voc2012", "sbd"], "seg11valid", "because VOC2011 is missing .*VOCdevkit/VOC2011"),
         (["sbd"], "val", "because VOC2012 is missing"),
-        (["voc2012"], "seg11valid", "because VOC2011 and SBD is missing"),
+        (["voc2012"], "seg11valid", "because VOC2011 and SBD are missing"),
     ],
 )
 def test_split_of_a_missing_part_is_explained(tmp_path, get_voc, parts, split, message):
