@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 	$(BIN)/python launch.py compare $(DEMO:%=$(RUNS)/shapes_%) --output=$(RUNS)/report
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses=2
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -42,7 +42,7 @@ class TinyDataset(Dataset):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compile_everything_fast(compile_fast, plain_conv):
+def compile_everything_fast(compile_fast):
     """Before anything of a module compiles: what is compared bit by bit is compiled alike."""
 
 

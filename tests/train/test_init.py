@@ -13,6 +13,8 @@ from fcn_jax.weights.files import write_safetensors
 from tests.train.conftest import make_config
 from tests.train.test_loop import last_state, one_device, run  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("plain_conv")
+
 STAGES = {"vgg16_fcn32s": 1e-2, "vgg16_fcn16s": 1e-3, "vgg16_fcn8s": 1e-3}
 
 

@@ -15,6 +15,8 @@ from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.setup import make_setup
 from tests.train.conftest import make_config
 
+pytestmark = pytest.mark.usefixtures("plain_conv")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_device():
