@@ -10,9 +10,8 @@ import optax
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.losses import make_loss
 from fcn_jax.train import parallel
-from fcn_jax.train.setup import find_label_grid
 from fcn_jax.train.state import TrainState
-from fcn_jax.train.steps import make_train_step
+from fcn_jax.train.steps import find_label_grid, make_train_step
 
 IGNORE_LABEL = 255
 MOMENTUM, WEIGHT_DECAY, LEARNING_RATE = 0.9, 5e-4, 1e-6

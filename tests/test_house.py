@@ -197,3 +197,11 @@ def _tuples(section):
     return {
         key: tuple(value) if isinstance(value, list) else value for key, value in section.items()
     }
+
+
+def test_the_benchmark_against_torch_needs_no_data_and_no_files():
+    words = "import sys, benchmarks.ours; print(*{name.split('.')[0] for name in sys.modules})"
+    line = [sys.executable, "-c", words]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    stacks = {"grain", "array_record", "tensorflow_datasets", "PIL", "matplotlib", "safetensors"}
+    assert not stacks & set(done.stdout.split())

@@ -1,6 +1,5 @@
 """From the sections of an experiment to the objects that they name."""
 
-import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +11,13 @@ import optax
 
 from fcn_jax.data.datasets import Dataset, get_dataset
 from fcn_jax.data.loader import train_batches
-from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.losses import Loss, make_loss
 from fcn_jax.train import parallel
 from fcn_jax.train.evaluator import Evaluator
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.state import TrainState, init_state, init_variables
-from fcn_jax.train.steps import LabelGrid, make_train_step
+from fcn_jax.train.steps import find_label_grid, make_train_step
 
 
 @dataclass(frozen=True)
@@ -110,12 +108,3 @@ def make_batches(
         ignore_label=dataset.labels.ignore_label,
         **config["augment"],
     )
-
-
-def find_label_grid(model: nn.Module, *, crop_size: int) -> LabelGrid:
-    """Finds the pixels under the units that `model` scores in training.
-
-    A unit whose centre lies between two pixels takes the later one, as in the release.
-    """
-    scored = layer_table(model, height=crop_size, width=crop_size, train=True)[-1]
-    return LabelGrid(start=math.ceil(scored.start), stride=int(scored.stride))

@@ -1,5 +1,6 @@
 """One update, and one evaluation, of a batch that is spread over the devices."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Integer
 
+from fcn_jax.models.table import layer_table
 from fcn_jax.ops.losses import Loss, softmax_cross_entropy
 from fcn_jax.ops.metrics import confusion_counts, near_boundary
 from fcn_jax.train import parallel
@@ -40,6 +42,15 @@ class LabelGrid(NamedTuple):
 
 
 EVERY_PIXEL = LabelGrid()
+
+
+def find_label_grid(model: nn.Module, *, crop_size: int) -> LabelGrid:
+    """Finds the pixels under the units that `model` scores in training.
+
+    A unit whose centre lies between two pixels takes the later one, as in the release.
+    """
+    scored = layer_table(model, height=crop_size, width=crop_size, train=True)[-1]
+    return LabelGrid(start=math.ceil(scored.start), stride=int(scored.stride))
 
 
 def make_train_step(
