@@ -82,6 +82,8 @@ def to_case(text: str) -> Case:
     network, size, batch = text.split(",")
     if network not in torch_networks.NETWORKS:
         raise argparse.ArgumentTypeError(f"known: {', '.join(torch_networks.NETWORKS)}")
+    if not network.startswith("vgg16_fcn") and int(size) % 32 != 1:
+        raise argparse.ArgumentTypeError(f"{size}: torch's {network} takes 32 k + 1 pixels, as 321")
     return Case(network, int(size), int(batch))
 
 
