@@ -119,13 +119,13 @@ def _time_training(config: Mapping[str, Any], *, num_steps: int) -> Iterator[str
 
 def _time_evaluation(config: Mapping[str, Any]) -> Iterator[str]:
     from fcn_jax.train import parallel
-    from fcn_jax.train.compilations import Compilations
+    from fcn_jax.train.compilations import count_compilations
     from fcn_jax.train.setup import make_setup
 
     setup = make_setup(config)
     evaluator, devices = setup.evaluator, setup.devices
     variables = parallel.replicate(setup.state.variables, devices)
-    with Compilations() as compilations:
+    with count_compilations() as compilations:
         first = evaluator.score(variables)
     yield f"the first time {first.eval_s:.2f} s: {compilations}"
     again = min((evaluator.score(variables) for _ in range(2)), key=lambda result: result.eval_s)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from fcn_jax.train import parallel
     from fcn_jax.train.checkpoint import Checkpoints
-    from fcn_jax.train.compilations import Compilations
+    from fcn_jax.train.compilations import count_compilations
     from fcn_jax.train.progress import StepProgress
     from fcn_jax.train.run_folder import RunFolder
     from fcn_jax.train.setup import make_setup
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     evaluator = setup.evaluator
     with (
         StepProgress("evaluate", first=0, total=evaluator.num_images) as progress,
-        Compilations() as compilations,
+        count_compilations() as compilations,
     ):
         report = evaluator(folder, state, on_batch=progress.advance)
     _print(report, folder)

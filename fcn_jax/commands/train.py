@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fcn_jax.train.compilations import Compilations
+    from fcn_jax.train.compilations import count_compilations
     from fcn_jax.train.loop import train
 
-    with Compilations() as compilations:
+    with count_compilations() as compilations:
         report = train(
             args.config.to_dict(),
             args.workdir,

@@ -8,16 +8,8 @@ from functools import partial
 import flax.linen as nn
 from jaxtyping import Array, Num
 
-from fcn_jax.models.layers import (
-    CAFFE,
-    BatchNorm,
-    Blob,
-    Conv,
-    LocalResponseNorm,
-    MaxPool,
-    Preprocess,
-    run_stage,
-)
+from fcn_jax.models.layers import BatchNorm, Blob, Conv, LocalResponseNorm, MaxPool, run_stage
+from fcn_jax.models.preprocess import CAFFE, Preprocess
 from fcn_jax.ops.geometry import Window
 
 

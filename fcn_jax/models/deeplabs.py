@@ -9,8 +9,9 @@ from functools import partial
 from math import prod
 
 from fcn_jax.models.deeplab import DeepLab
-from fcn_jax.models.layers import make_norm, make_preprocess
+from fcn_jax.models.layers import make_norm
 from fcn_jax.models.mobilenet import MobileNetV2
+from fcn_jax.models.preprocess import make_preprocess
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import POOL_STRIDES, VGG16, deeplab_pools, noup_pools
 from fcn_jax.ops.geometry import Hole, Window, hole_algorithm, same

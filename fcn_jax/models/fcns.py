@@ -6,8 +6,9 @@ and these keys.
 
 from fcn_jax.models.alexnet import AlexNet
 from fcn_jax.models.fcn import FCN
-from fcn_jax.models.layers import make_norm, make_preprocess
+from fcn_jax.models.layers import make_norm
 from fcn_jax.models.mobilenet import MobileNetV2
+from fcn_jax.models.preprocess import make_preprocess
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import VGG16, fcn_pools
 from fcn_jax.ops.geometry import Window, same

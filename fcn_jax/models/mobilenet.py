@@ -6,7 +6,8 @@ Source: Sandler et al. 2018, Tables 1 and 2; padding and preprocessing of torchv
 import flax.linen as nn
 from jaxtyping import Array, Num
 
-from fcn_jax.models.layers import TORCHVISION, BatchNorm, Blob, Conv, Fuse, Preprocess, run_stage
+from fcn_jax.models.layers import BatchNorm, Blob, Conv, Fuse, run_stage
+from fcn_jax.models.preprocess import TORCHVISION, Preprocess
 from fcn_jax.ops.geometry import Window, hole_algorithm, same
 
 # (expansion, channels, bottlenecks, stride of the first of them).

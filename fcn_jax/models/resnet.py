@@ -7,16 +7,8 @@ bottlenecks have their stride on the 3x3 convolution ("v1.5").
 import flax.linen as nn
 from jaxtyping import Array, Num
 
-from fcn_jax.models.layers import (
-    TORCHVISION,
-    BatchNorm,
-    Blob,
-    Conv,
-    Fuse,
-    MaxPool,
-    Preprocess,
-    run_stage,
-)
+from fcn_jax.models.layers import BatchNorm, Blob, Conv, Fuse, MaxPool, run_stage
+from fcn_jax.models.preprocess import TORCHVISION, Preprocess
 from fcn_jax.ops.geometry import Window, hole_algorithm, same
 
 # Blocks in layer1 to layer4, by depth.

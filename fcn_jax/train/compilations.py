@@ -1,40 +1,42 @@
 """How often XLA compiled a program, and how long that took."""
 
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import jax
 
 _EVENT = "/jax/core/compile/backend_compile_duration"
 
 
+@dataclass
 class Compilations:
-    """Counts what is compiled inside of a `with`.
+    """What was compiled.
 
     Attributes:
         count: programs, those that a cache on the disk already had among them.
         compile_s: seconds; tracing is not in them.
     """
 
-    def __init__(self):
-        self.count, self.compile_s = 0, 0.0
-
-    def __enter__(self) -> Self:
-        jax.monitoring.register_event_duration_secs_listener(self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        jax.monitoring.unregister_event_duration_listener(self._note)
+    count: int = 0
+    compile_s: float = 0.0
 
     def __str__(self) -> str:
         return f"compiled {self.count} programs in {self.compile_s:.1f} s"
 
-    def _note(self, event: str, duration_s: float, **_: str) -> None:
+
+@contextmanager
+def count_compilations() -> Iterator[Compilations]:
+    """Counts what is compiled inside of the `with`."""
+    compilations = Compilations()
+
+    def note(event: str, duration_s: float, **_: str) -> None:
         if event == _EVENT:
-            self.count += 1
-            self.compile_s += duration_s
+            compilations.count += 1
+            compilations.compile_s += duration_s
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield compilations
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fcn_jax.models.layers import Preprocess
+from fcn_jax.models.preprocess import Preprocess
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
 from fcn_jax.train.state import TrainState
 from fcn_jax.weights.files import load_weights

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.models.layers import TORCHVISION, BatchNorm
+from fcn_jax.models.layers import BatchNorm
+from fcn_jax.models.preprocess import TORCHVISION
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import get_model

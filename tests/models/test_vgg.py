@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.models.layers import CAFFE
+from fcn_jax.models.preprocess import CAFFE
 from fcn_jax.models.vgg import POOL_STRIDES, VGG16, deeplab_pools, fcn_pools, noup_pools
 from fcn_jax.ops.geometry import hole_algorithm
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.models.layers import CAFFE, TORCHVISION
+from fcn_jax.models.preprocess import CAFFE, TORCHVISION
 from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import MODELS, get_model
 from fcn_jax.ops.geometry import receptive_field

@@ -8,7 +8,7 @@ import pytest
 
 from fcn_jax.data.loader import eval_batches
 from fcn_jax.train import parallel
-from fcn_jax.train.compilations import Compilations
+from fcn_jax.train.compilations import count_compilations
 from fcn_jax.train.evaluate import evaluate
 from fcn_jax.train.steps import make_eval_step
 from tests import oracles
@@ -138,7 +138,7 @@ def test_one_program_is_compiled_for_each_padded_shape(network, pictures):
     devices = parallel.get_devices(1)
     eval_step = make_step(model, devices)
     variables = parallel.replicate(variables, devices)
-    with Compilations() as compilations:
+    with count_compilations() as compilations:
         for _ in range(2):
             batches = eval_batches(pictures, batch_size=2, size_multiple=16)
             result = evaluate(eval_step, variables, batches, num_devices=1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from fcn_jax.models.layers import CAFFE
+from fcn_jax.models.preprocess import CAFFE
 from fcn_jax.train import loop, parallel
 from fcn_jax.train.init import init_from
 from fcn_jax.train.setup import make_setup

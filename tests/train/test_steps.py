@@ -7,7 +7,7 @@ import pytest
 
 from fcn_jax.ops.losses import make_loss
 from fcn_jax.train import parallel
-from fcn_jax.train.compilations import Compilations
+from fcn_jax.train.compilations import count_compilations
 from fcn_jax.train.state import init_state, init_variables
 from fcn_jax.train.steps import LabelGrid, make_train_step
 from tests.train.conftest import NUM_CLASSES, VOID
@@ -70,7 +70,7 @@ def test_only_the_first_step_compiles(make_model, random_variables):
         devices=devices,
     )
     state = parallel.replicate(init_state(random_variables(model), optimizer), devices)
-    with Compilations() as compilations:
+    with count_compilations() as compilations:
         for _ in range(3):
             state, _ = train_step(state, parallel.shard(make_batch(), len(devices)))
     assert compilations.count == 1 and compilations.compile_s > 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcn_jax.models.layers import CAFFE, TORCHVISION
+from fcn_jax.models.preprocess import CAFFE, TORCHVISION
 from fcn_jax.models.zoo import get_model
 from fcn_jax.weights import networks
 from fcn_jax.weights.exporter import export_weights
