@@ -1,5 +1,6 @@
 """What every test runs under: checked annotations, and four devices on a CPU."""
 
+import gc
 import os
 from math import prod
 
@@ -17,6 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+# Traces make millions of objects, few of which are rubbish: looking through them as often as Python
+# does by itself takes about a tenth of the session.
+gc.set_threshold(50_000)
 
 # Before the backend starts. A jax that knows only one CPU device still runs most tests.
 jax.config.update("jax_num_cpu_devices", 4)
