@@ -122,7 +122,7 @@ def _time_evaluation(config: Mapping[str, Any]) -> Iterator[str]:
     from fcn_jax.train.compilations import count_compilations
     from fcn_jax.train.setup import make_setup
 
-    setup = make_setup(config)
+    setup = make_setup(config, to_train=False)
     evaluator, devices = setup.evaluator, setup.devices
     variables = parallel.replicate(setup.state.variables, devices)
     with count_compilations() as compilations:

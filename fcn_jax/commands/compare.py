@@ -5,9 +5,12 @@ Runs that differ in their seeds alone are shown as one, with the mean and the sp
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -21,6 +24,11 @@ from fcn_jax.commands.runs import (
     read_run,
     short_names,
 )
+from fcn_jax.train.conditions import list_conditions
+
+# The network is what is compared; the others are taken from what was evaluated.
+_SAID_OTHERWISE = re.compile(r"model\..*|seed|data\.name|eval\.(split|convention|boundary_px)")
+_LONGEST_VALUE = 40
 
 HELP = "compare runs: tables, curves, scores of each class and sample predictions"
 EXAMPLES = """
@@ -84,20 +92,19 @@ def _some(names: Sequence[str]) -> str:
 def find_differences(groups: Sequence[Group]) -> str:
     """Says in what the conditions of runs differ, apart from the network; '' if in nothing."""
     runs = [group.first for group in groups]
+    configs = [list_conditions(run.config) for run in runs]
+    keys = [key for key in dict.fromkeys(chain(*configs)) if not _SAID_OTHERWISE.fullmatch(key)]
     conditions = {
         "data set": [run.evaluation["dataset"] for run in runs],
         "images": [run.evaluation["num_images"] for run in runs],
         "convention": [run.evaluation["convention"] for run in runs],
         "boundary_px": [run.evaluation.get("boundary_px") for run in runs],
         "evaluated step": [run.step for run in runs],
-        "train.num_steps": [run.config["train"]["num_steps"] for run in runs],
-        "train.batch_size": [run.config["train"]["batch_size"] for run in runs],
         "seed": [" and ".join(map(str, group.seeds)) for group in groups],
+        **{key: [config.get(key, "not said") for config in configs] for key in keys},
     }
-    for key in sorted({key for run in runs for key in run.config["augment"]}):
-        conditions[f"augment.{key}"] = [run.config["augment"].get(key) for run in runs]
     found = {
-        label: f"{label} ({', '.join(map(str, values))})"
+        label: f"{label} ({', '.join(_short(value) for value in values)})"
         for label, values in conditions.items()
         if any(value != values[0] for value in values)
     }
@@ -106,6 +113,11 @@ def find_differences(groups: Sequence[Group]) -> str:
     if same_images and any(pixels != true_pixels[0] for pixels in true_pixels):
         found["pixels"] = "true pixels of the classes (other images or labels under the same names)"
     return "; ".join(found.values())
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 4]} ..."
 
 
 def _draw(groups: Sequence[Group], output: Path) -> str:

@@ -92,6 +92,8 @@ def _score_baseline(
 
 def _describe_shapes(val: list, size_multiple: int) -> dict[str, Any]:
     """Describes the shapes that evaluation pads the images to; each of them is compiled once."""
+    if size_multiple < 1:
+        raise ValueError(f"eval.size_multiple={size_multiple} must be 1 or more")
 
     def pad(side: int) -> int:
         return -(-side // size_multiple) * size_multiple

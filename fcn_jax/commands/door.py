@@ -39,7 +39,13 @@ DEFAULT_COMMAND = "train"
 
 _COMMANDS_DIR = Path(__file__).resolve().parent
 _PACKAGE_DIR = _COMMANDS_DIR.parent
-_FILE_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+_FILE_ERRORS = (
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+)
 
 
 def main(argv: Sequence[str], *, experiments_dir: Path) -> int:

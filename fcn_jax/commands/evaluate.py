@@ -1,6 +1,7 @@
 """Scores a checkpoint of a run on one split."""
 
 import argparse
+import contextlib
 import math
 
 HELP = "score a checkpoint of a run: exact counts of every pixel, at native resolution"
@@ -35,16 +36,12 @@ def run(args: argparse.Namespace) -> None:
         config["eval"]["split"] = args.split
     if args.source_dir:
         config["data"]["source_dir"] = args.source_dir
-    # Training deals a batch out over all devices; evaluation works on any number of them.
-    config["train"]["batch_size"] = len(parallel.get_devices())
-
-    checkpoints = Checkpoints(folder.path / "checkpoints")
-    try:
+    with contextlib.closing(
+        Checkpoints(folder.path / "checkpoints", read_only=True)
+    ) as checkpoints:
         step = checkpoints.find_step(args.step)
-        setup = make_setup(config)
+        setup = make_setup(config, to_train=False)
         state = checkpoints.restore(step, like=setup.state)
-    finally:
-        checkpoints.close()
     state = parallel.replicate(state, setup.devices)
     evaluator = setup.evaluator
     with (
@@ -61,8 +58,11 @@ def _print(report: dict, folder) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    console.print(f"{folder.path}: {report['dataset']} {report['split']}, step {report['step']}")
+    console = Console(highlight=False, markup=False)  # the names are the user's
+    console.print(
+        f"{folder.path}: {report['dataset']} {report['split']}, step {report['step']}",
+        soft_wrap=True,
+    )
     table = Table(box=SIMPLE_HEAD)
     table.add_column("class")
     table.add_column("IoU", justify="right")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fcn_jax.train.conditions import list_conditions
+
 SCORES = {
     "mean_iou": "mean IoU",
     "pixel_acc": "pixel acc",
@@ -131,14 +133,12 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 def _all_but_seed(run: Run) -> dict:
     """Returns what runs have to have in common to differ in nothing but their seeds."""
-    data = {key: value for key, value in run.config["data"].items() if not key.endswith("_dir")}
     evaluation = {
         key: run.evaluation.get(key) for key in ("num_images", "convention", "boundary_px")
     }
     true_pixels = [sum(row) for row in run.evaluation["counts"]]
     return {
-        **run.config,
-        "data": data,
+        **list_conditions(run.config),
         "seed": None,
         "step": run.step,
         **evaluation,

@@ -86,8 +86,8 @@ def train_batches(
     if crop_size < 1:
         raise ValueError(f"crop_size={crop_size} must be a positive number of pixels")
     scale_range = _check_range("scale_range", scale_range, above=0)
-    if not all(scale > 0 for scale in scales):
-        raise ValueError(f"scales={tuple(scales)} must be positive")
+    if not all(_is_number(scale) and scale > 0 for scale in scales):
+        raise ValueError(f"scales={tuple(scales)} must be positive numbers")
     rotation_range = _check_range("rotation_range", rotation_range)
     blur_sigma_range = _check_range("blur_sigma_range", blur_sigma_range, above=0)
     if not 0 < max_class_share <= 1:
@@ -105,6 +105,8 @@ def train_batches(
     }.items():
         if value < 0:
             raise ValueError(f"{name}={value} must not be negative")
+    if seed >= 2**32:  # grain's
+        raise ValueError(f"seed={seed} must be less than 2**32")
 
     crop = partial(
         random_crop,
@@ -189,11 +191,17 @@ def _check_batch_size(batch_size: int, process_index: int, process_count: int) -
 
 
 def _check_range(name: str, value: Range, *, above: float = -np.inf) -> Range:
+    if len(value) != 2 or not all(map(_is_number, value)):
+        raise ValueError(f"{name}={tuple(value)} must be two numbers: low and high")
     low, high = value
     if not above < low <= high:
         least = "" if above == -np.inf else f"{above} < "
         raise ValueError(f"{name}=({low}, {high}) must be (low, high) with {least}low <= high")
     return low, high
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _iterate(

@@ -102,6 +102,8 @@ def _check(
     cross_entropy_weight: float,
     dice_weight: float,
 ) -> None:
+    if not all(isinstance(weight, int | float) for weight in class_weights):
+        raise ValueError(f"loss.class_weights={tuple(class_weights)} must be numbers")
     if class_weights and len(class_weights) != num_classes:
         raise ValueError(
             f"loss.class_weights has {len(class_weights)} values for {num_classes} classes; "

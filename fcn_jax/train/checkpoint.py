@@ -17,10 +17,18 @@ _METRIC = "mean_iou"
 
 
 class Checkpoints:
-    """The checkpoints of one run folder. Close it when done."""
+    """The checkpoints of one run folder. Close it when done.
 
-    def __init__(self, folder: Path):
+    Args:
+        read_only: for those who do not train: a training that is writing is left in peace.
+    Raises:
+        FileNotFoundError: if there is nothing to read.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False):
         self._folder = Path(folder).absolute()
+        if read_only and not has_checkpoint(self._folder):
+            raise FileNotFoundError(f"there is no checkpoint in {self._folder}; train first")
         keep = ocp.checkpoint_managers
 
         # BestN alone would delete the newest one whenever it is not the best.
@@ -28,7 +36,8 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             best_fn=_rank,
             preservation_policy=policy,
-            cleanup_tmp_directories=True,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,  # of a run that was killed, or of one that runs
             enable_async_checkpointing=False,
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=("state",))
@@ -60,11 +69,9 @@ class Checkpoints:
         """Returns the step of `last`, `best`, or a number as text.
 
         Raises:
-            ValueError, FileNotFoundError: if there is no such checkpoint.
+            ValueError: if there is no such checkpoint.
         """
         steps = sorted(self._manager.all_steps())
-        if not steps:
-            raise FileNotFoundError(f"there is no checkpoint in {self._folder}; train first")
         if which == "last":
             return steps[-1]
         if which == "best":

@@ -46,10 +46,14 @@ class Evaluator:
             raise ValueError(
                 f"unknown eval.convention {convention!r}; known: {', '.join(metrics.CONVENTIONS)}"
             )
-        if device_batch_size < 1:
-            raise ValueError(f"eval.device_batch_size={device_batch_size} must be positive")
-        if boundary_px < 1:
-            raise ValueError(f"eval.boundary_px={boundary_px} must be positive")
+        for name, value, least in (
+            ("device_batch_size", device_batch_size, 1),
+            ("size_multiple", size_multiple, 1),
+            ("boundary_px", boundary_px, 1),
+            ("num_samples", num_samples, 0),
+        ):
+            if value < least:
+                raise ValueError(f"eval.{name}={value} must be {least} or more")
         self._boundary_px = boundary_px
         self._dataset, self._devices, self._split = dataset, devices, split
         self._source = dataset.source(split)

@@ -66,7 +66,7 @@ def _read_stage(workdir: Path, step: str) -> dict[str, np.ndarray]:
             f"init.workdir={workdir} has no checkpoint: train the stage before this one first\n"
             f"python launch.py train --config={workdir.name} --workdir={workdir}"
         )
-    with contextlib.closing(Checkpoints(folder)) as checkpoints:
+    with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
         return flatten_dict(checkpoints.read_variables(checkpoints.find_step(step)), sep="/")
 
 

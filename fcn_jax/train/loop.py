@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from fcn_jax.models.table import finest_stride, layer_table, output_stride
 from fcn_jax.train import parallel
@@ -115,29 +116,35 @@ def _train(
             state, sums = train_step(state, batch)
             window.append(sums)
             progress.advance()
-            if due(log_every):
+            stopping = interruption.requested and step < num_steps
+            evaluated = due(eval_every) and not stopping
+            saved = evaluated or due(checkpoint_every) or stopping
+            if due(log_every) or saved:
                 entry = _summarize(jax.device_get(window))
+                _check_finite(entry, step, run)
+            if due(log_every):
                 lap, clock = time.perf_counter() - clock, time.perf_counter()
                 entry["images_per_s"] = round(len(window) * batch_size / lap, 2)
                 entry["learning_rate"] = float(setup.schedule(step - 1))
-                _check_finite(entry, step, run)
                 run.log(kind="train", split=split, step=step, **entry)
                 progress.note(loss=f"{entry['loss']:.4f}", images=f"{entry['images_per_s']:.1f}/s")
                 window, train_s = [], train_s + lap
-            stopping = interruption.requested and step < num_steps
-            evaluated = due(eval_every) and not stopping
-            if evaluated or due(checkpoint_every) or stopping:
+            if saved:
                 jax.block_until_ready(state)
             pause = time.perf_counter()
             if evaluated:
-                report = setup.evaluator(run, state)
+                try:
+                    report = setup.evaluator(run, state)
+                except Exception:
+                    checkpoints.save(step, state)  # what was trained is not lost with its score
+                    raise
                 progress.say(
                     f"step {step}: {report['split']} mean IoU {report['mean_iou']:.4f}  "
                     f"pixel accuracy {report['pixel_acc']:.4f}  ({report['eval_s']:.0f} s)"
                 )
                 run.log(kind="eval", **{key: report[key] for key in _LOGGED})
                 eval_s += report["eval_s"]
-            if evaluated or due(checkpoint_every) or stopping:
+            if saved:
                 checkpoints.save(step, state, mean_iou=report["mean_iou"] if evaluated else None)
             clock += time.perf_counter() - pause  # neither is training time
             if due(log_every) or evaluated or stopping:
@@ -157,7 +164,7 @@ def _summarize(window: list[dict[str, Any]]) -> dict[str, float]:
     loss_sum = math.fsum(float(sums["loss_sum"]) for sums in window)
     return {
         "loss": loss_sum / count if count else 0.0,
-        "grad_norm": max(float(sums["grad_norm"]) for sums in window),
+        "grad_norm": float(np.max([sums["grad_norm"] for sums in window])),  # NaN if one is
     }
 
 
@@ -165,5 +172,6 @@ def _check_finite(entry: Mapping[str, float], step: int, run: RunFolder) -> None
     if not all(map(math.isfinite, entry.values())):
         raise ValueError(
             f"the loss is {entry['loss']} and the gradient norm {entry['grad_norm']} at step "
-            f"{step} of {run.path}\nlower optim.learning_rate; the last checkpoint is untouched"
+            f"{step} of {run.path}\nlower optim.learning_rate and train in another --workdir; the "
+            "last checkpoint here is from before"
         )

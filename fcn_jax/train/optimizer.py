@@ -19,8 +19,11 @@ def label_params(params: Any, rules: Rules) -> Any:
     """Gives every parameter the value of the first rule whose pattern matches its whole path.
 
     Raises:
-        ValueError: if a parameter is matched by no rule, or a rule matches no parameter.
+        ValueError: if a parameter is matched by no rule, or a rule matches no parameter, or is no
+            pair of a regular expression and a number.
     """
+    for rule in rules:
+        _check_rule(rule)
     used = set()
 
     def label(path, _):
@@ -35,6 +38,19 @@ def label_params(params: Any, rules: Rules) -> Any:
     if dead := [pattern for pattern, _ in rules if pattern not in used]:
         raise ValueError(f"rules that match no parameter: {dead}")
     return labels
+
+
+def _check_rule(rule: Any) -> None:
+    match rule:
+        case (str(pattern), int() | float()):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"{pattern!r} is no regular expression ({error}); one is 'backbone/.*'"
+                ) from error
+        case _:
+            raise ValueError(f"{rule!r} is no pair of a pattern and a number: ('backbone/.*', 0.1)")
 
 
 def make_schedule(
@@ -52,6 +68,8 @@ def make_schedule(
         schedule: `constant`; `poly`: learning_rate * (1 - step / num_steps) ** power; or
             `step`: learning_rate * gamma ** floor(step / step_size).
     """
+    if step_size < 1:
+        raise ValueError(f"optim.step_size={step_size} must be 1 or more")
     match schedule:
         case "constant":
             return optax.constant_schedule(learning_rate)

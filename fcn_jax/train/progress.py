@@ -19,16 +19,16 @@ class StepProgress:
     """
 
     def __init__(self, title: str, *, first: int, total: int):
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False)
         self._total, self._step, self._first = total, first, first
         self._started, self._noted = time.perf_counter(), -math.inf
         self._bar = None
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeRemainingColumn(),
                 console=self._console,
             )

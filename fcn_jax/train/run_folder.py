@@ -15,7 +15,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,25 +25,15 @@ import numpy as np
 from PIL import Image
 
 from fcn_jax.ops.palette import save_label_png
+from fcn_jax.train.conditions import list_conditions
 from fcn_jax.train.evaluate import Prediction
-
-# Where the data lie and how often to look do not change what a run computes.
-NEUTRAL_KEYS = (
-    "data.source_dir",
-    "data.data_dir",
-    "train.log_every",
-    "train.eval_every",
-    "train.checkpoint_every",
-    "eval.device_batch_size",
-    "eval.num_samples",
-)
 
 
 class RunFolder:
     """Reads and writes the small files of a run; `checkpoint.Checkpoints` has the large ones."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Claims the folder for a config, or finds that it is already this config's.
@@ -52,6 +42,8 @@ class RunFolder:
             ValueError: if the folder belongs to another config, or holds something else.
         """
         config_file = self.path / "config.json"
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file; choose another --workdir")
         if not config_file.exists():
             if self.path.is_dir() and any(self.path.iterdir()):
                 raise ValueError(
@@ -60,10 +52,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             _write_json(config_file, config)
             return
-        theirs, ours = _flatten(self.read_config()), _flatten(json.loads(json.dumps(config)))
-        for key in NEUTRAL_KEYS:
-            theirs.pop(key, None)
-            ours.pop(key, None)
+        theirs, ours = map(list_conditions, (self.read_config(), json.loads(json.dumps(config))))
         differing = [k for k in sorted(theirs | ours) if theirs.get(k, ...) != ours.get(k, ...)]
         if differing:
             key = differing[0]
@@ -132,8 +121,6 @@ class RunFolder:
         stem = prediction.id.replace("/", "_")
         Image.fromarray(prediction.image).save(folder / f"{stem}.image.png")
         save_label_png(folder / f"{stem}.label.png", prediction.label, colors)
-        for old in folder.glob(f"{stem}.pred-*.png"):
-            old.unlink()
         save_label_png(folder / f"{stem}.pred-{step}.png", prediction.pred, colors)
 
 
@@ -166,18 +153,6 @@ def _step_of(line: str) -> float:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError):
         return math.inf  # half a line, from a kill
-
-
-def _flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(_leaves(config, ""))
-
-
-def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _surroundings() -> dict[str, Any]:

@@ -64,13 +64,17 @@ class Setup:
         return step.lower(state, batch).compile()
 
 
-def make_setup(config: Mapping[str, Any]) -> Setup:
-    """Makes what the sections of an experiment, and its seed, describe."""
+def make_setup(config: Mapping[str, Any], *, to_train: bool = True) -> Setup:
+    """Makes what the sections of an experiment, and its seed, describe.
+
+    Args:
+        to_train: whether batches will be dealt out over the devices; evaluation works on any number.
+    """
     devices = parallel.get_devices()
-    # Before anything slow: this is the mistake that a change of machine makes.
-    parallel.check_batch_size(
-        config["train"]["batch_size"], len(devices), iter_size=config["train"]["iter_size"]
-    )
+    if to_train:  # before anything slow: this is the mistake that a change of machine makes
+        parallel.check_batch_size(
+            config["train"]["batch_size"], len(devices), iter_size=config["train"]["iter_size"]
+        )
     dataset = get_dataset(**config["data"])
     labels = dataset.labels
     num_classes = labels.num_classes

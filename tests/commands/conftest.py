@@ -161,6 +161,8 @@ def write_run(
     batch_size: int = 4,
     seed: int = 0,
     flip_prob: float = 0.5,
+    num_threads: int = 2,
+    train_split: str = "train",
 ) -> Path:
     """Writes the folder of a run whose predictions are as coarse as its stride."""
     (folder / "eval").mkdir(parents=True)
@@ -171,9 +173,9 @@ def write_run(
     model = {"name": f"vgg16_fcn{stride}s"}
     config = {
         "data": {"name": "camvid"},
-        "augment": {"flip_prob": flip_prob, "crop_size": [32, 48]},
+        "augment": {"flip_prob": flip_prob, "crop_size": [32, 48], "num_threads": num_threads},
         "model": model,
-        "train": {"num_steps": num_steps, "batch_size": batch_size},
+        "train": {"split": train_split, "num_steps": num_steps, "batch_size": batch_size},
         "seed": seed,
     }
     launch = {

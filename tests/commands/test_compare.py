@@ -119,8 +119,13 @@ def test_runs_of_other_classes_are_refused(launch, make_run, edit):
 
 
 def test_equal_conditions_differ_in_nothing(make_run, read):
-    groups = group_runs([read(make_run("a")), read(make_run("b", stride=32))])
+    groups = group_runs([read(make_run("a")), read(make_run("b", stride=32, num_threads=8))])
     assert find_differences(groups) == ""
+
+
+def test_who_reads_the_data_parts_no_seeds(make_run, read):
+    (group,) = group_runs([read(make_run("a")), read(make_run("b", seed=1, num_threads=8))])
+    assert group.seeds == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +133,7 @@ def test_equal_conditions_differ_in_nothing(make_run, read):
     [
         ({"seed": 1, "stride": 32}, "seed (0, 1)"),
         ({"batch_size": 8}, "train.batch_size (4, 8)"),
+        ({"train_split": "trainval"}, "train.split (train, trainval)"),
         ({"num_steps": 500}, "evaluated step (1000, 500); train.num_steps (1000, 500)"),
         ({"num_images": 3}, "images (4, 3)"),
         ({"flip_prob": 0.0}, "augment.flip_prob (0.5, 0.0)"),

@@ -175,6 +175,8 @@ def test_train_padding_is_void(pairs):
         ({"scale_range": (1.5, 0.5)}, r"scale_range=\(1.5, 0.5\) must be \(low, high\)"),
         ({"scale_range": (0.0, 1.0)}, "scale_range=.* 0 < low <= high"),
         ({"scales": (1.0, 0.0)}, r"scales=\(1.0, 0.0\) must be positive"),
+        ({"scales": ("0.5-1.5",)}, r"scales=\('0.5-1.5',\) must be positive numbers"),
+        ({"scale_range": (0.5, 0.75, 1)}, r"scale_range=\(0.5, 0.75, 1\) must be two numbers"),
         ({"rotation_range": (5, -5)}, r"rotation_range=\(5, -5\) must be .* low <= high"),
         ({"max_class_share": 0.0}, r"max_class_share=0.0 must lie in \(0, 1\]"),
         ({"flip_prob": 50.0}, r"flip_prob=50.0 must lie in \[0, 1\]"),
@@ -183,6 +185,7 @@ def test_train_padding_is_void(pairs):
         ({"blur_sigma_range": (0, 1)}, "blur_sigma_range=.* 0 < low <= high"),
         ({"num_workers": -1}, "num_workers=-1 must not be negative"),
         ({"seed": -1}, "seed=-1 must not be negative"),
+        ({"seed": 2**32}, "seed=4294967296 must be less"),
     ],
 )
 def test_train_batches_rejects_option(pairs, options, message):

@@ -52,9 +52,24 @@ def test_checkpoint_of_another_network_is_rejected(checkpoints):
         checkpoints.restore(1, like=make_state(1.0, size=4))
 
 
-def test_find_step_rejects_what_is_not_there(checkpoints):
+def test_reader_leaves_a_training_that_writes_in_peace(checkpoints, tmp_path):
+    checkpoints.save(1, make_state(1.0))
+    half = tmp_path / "2.orbax-checkpoint-tmp"
+    half.mkdir()
+    reader = Checkpoints(tmp_path, read_only=True)
+    assert reader.find_step("last") == 1 and half.exists()
+    reader.close()
+    Checkpoints(tmp_path).close()  # a training that goes on, after a kill
+    assert not half.exists()
+
+
+def test_reader_makes_no_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint in .*; train first"):
-        checkpoints.find_step("best")
+        Checkpoints(tmp_path / "checkpoints", read_only=True)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_find_step_rejects_what_is_not_there(checkpoints):
     checkpoints.save(3, make_state(1.0))
     with pytest.raises(ValueError, match="no checkpoint '4' in .*; there are: last, best, 3"):
         checkpoints.find_step("4")

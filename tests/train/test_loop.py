@@ -1,6 +1,8 @@
 """Journeys of a run: stopped and resumed, repeated, finished, refused."""
 
+import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -9,9 +11,11 @@ import jax
 import numpy as np
 import pytest
 
+from fcn_jax.commands import door
 from fcn_jax.ops.metrics import scores
 from fcn_jax.train import loop, setup
 from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.evaluator import Evaluator
 from fcn_jax.train.setup import make_setup
 from tests.train.conftest import make_config
 
@@ -53,6 +57,11 @@ def last_state(config, workdir):
         checkpoints.close()
 
 
+def newest_step(workdir):
+    with contextlib.closing(Checkpoints(workdir / "checkpoints", read_only=True)) as checkpoints:
+        return checkpoints.latest_step
+
+
 def assert_same_bits(state, other):
     jax.tree.map(np.testing.assert_array_equal, state, other)
 
@@ -81,7 +90,7 @@ def test_resumed_run_equals_uninterrupted_run(config, whole, tmp_path, monkeypat
         stop_at_step(patch, 4)
         with pytest.raises(KeyboardInterrupt):
             run(config, tmp_path / "parts")
-    assert Checkpoints(tmp_path / "parts" / "checkpoints").latest_step == 4
+    assert newest_step(tmp_path / "parts") == 4
     report = run(config, tmp_path / "parts")
     assert report["step"] == 6
     assert_same_bits(last_state(config, whole), last_state(config, tmp_path / "parts"))
@@ -128,18 +137,53 @@ def test_folder_of_something_else_is_refused(config, tmp_path):
         run(config, tmp_path)
 
 
-def test_loss_that_is_not_finite_stops_the_run(config, tmp_path):
-    config["optim"]["learning_rate"] = 1e30
-    with pytest.raises(ValueError, match="at step .*\n.*lower optim.learning_rate"):
-        run(config, tmp_path / "run")
+def test_step_that_is_not_finite_stops_the_run_and_is_not_saved(config, tmp_path):
+    config["optim"]["learning_rate"] = 1e30  # its first update is finite, and nothing after it
+    config["train"].update(log_every=0, checkpoint_every=1)
+    message = "at step 2 of .*\n.*lower optim.learning_rate .* last checkpoint here is from before"
+    with pytest.raises(ValueError, match=message):
+        run(config, tmp_path)
+    assert newest_step(tmp_path) == 1
+
+
+def test_largest_gradient_of_a_window_is_not_a_number_if_one_is_not():
+    steps = [{"loss_sum": 1.0, "count": 1, "grad_norm": norm} for norm in (1.0, math.nan, 2.0)]
+    assert math.isnan(loop._summarize(steps)["grad_norm"])
+
+
+def test_steps_before_a_failed_evaluation_are_kept(config, tmp_path, monkeypatch):
+    def fail(*args, **options):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Evaluator, "__call__", fail)
+    config["train"].update(checkpoint_every=0)
+    with pytest.raises(OSError, match="no space left"):
+        run(config, tmp_path)
+    assert newest_step(tmp_path) == 3
+
+
+def test_evaluate_scores_a_run_again(whole, tmp_path, capsys):
+    folder = shutil.copytree(whole, tmp_path / "run[seed3]")
+    config = json.loads((folder / "config.json").read_text())
+    config["train"]["iter_size"] = 20  # of training: no matter here
+    (folder / "config.json").write_text(json.dumps(config))
+    scored = json.loads((folder / "eval" / "val-6.json").read_text())
+    (folder / "eval" / "val-6.json").unlink()
+    assert door.main(["evaluate", f"--workdir={folder}"], experiments_dir=tmp_path) == 0
+    assert "run[seed3]: tiny val, step 6" in capsys.readouterr().out
+    again = json.loads((folder / "eval" / "val-6.json").read_text())
+    assert again["counts"] == scored["counts"]
+
+
+def test_predictions_of_all_evaluations_are_kept(whole):
+    predictions = [file.stem for file in (whole / "samples" / "val").glob("*.pred-*.png")]
+    assert sorted(name.partition(".")[2] for name in predictions) == 2 * ["pred-3"] + 2 * ["pred-6"]
 
 
 def test_evaluation_files_say_what_was_counted(whole):
     saved = json.loads((whole / "eval" / "val-6.json").read_text())
     rescored = scores(np.array(saved["counts"]), convention="caffe")
     assert saved["num_images"] == 5 and saved["mean_iou"] == rescored["mean_iou"]
-    samples = sorted(file.name for file in (whole / "samples" / "val").iterdir())
-    assert len(samples) == 6 and samples[2].endswith(".pred-6.png")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +192,8 @@ def test_evaluation_files_say_what_was_counted(whole):
         ("train", "num_steps", 0, "train.num_steps=0 must be positive"),
         ("train", "batch_size", 0, "train.batch_size=0 must be a positive multiple"),
         ("augment", "crop_size", 0, "crop_size=0 must be"),
+        ("eval", "size_multiple", 0, "eval.size_multiple=0 must be 1 or more"),
+        ("eval", "num_samples", -1, "eval.num_samples=-1 must be 0 or more"),
         ("eval", "convention", "median", "unknown eval.convention 'median'; known: caffe"),
         ("model", "name", "vgg17", "unknown model.name 'vgg17'"),
         ("optim", "schedule", "cosine", "unknown optim.schedule 'cosine'"),

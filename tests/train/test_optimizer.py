@@ -160,8 +160,26 @@ def test_label_params_rejects_a_rule_that_matches_nothing():
         label_params(PARAMS, ((r".*", 1.0), (r"fc9/.*", 2.0)))
 
 
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ((("*/kernel", 1.0),), r"'\*/kernel' is no regular expression"),
+        ((".*", 1.0), "'.\\*' is no pair of a pattern and a number"),
+        (((1.0, 2.0),), r"\(1.0, 2.0\) is no pair"),
+    ],
+)
+def test_label_params_rejects_what_is_no_rule(rules, message):
+    with pytest.raises(ValueError, match=message):
+        label_params(PARAMS, rules)
+
+
 def test_unknown_names_are_rejected():
     with pytest.raises(ValueError, match="unknown optim.name 'lamb'; known: sgd, adamw"):
         make_optimizer(PARAMS, num_steps=1, name="lamb", learning_rate=1.0)
     with pytest.raises(ValueError, match="unknown optim.schedule 'cosine'"):
         make_optimizer(PARAMS, num_steps=1, name="sgd", learning_rate=1.0, schedule="cosine")
+
+
+def test_schedule_needs_a_step_size():
+    with pytest.raises(ValueError, match="optim.step_size=0 must be 1 or more"):
+        make_schedule("step", learning_rate=1.0, num_steps=9, step_size=0)
