@@ -24,7 +24,7 @@ NETWORKS = ("mobilenetv2_fcn8s", "mobilenetv2_deeplab_largefov", "vgg16_deeplab_
 SIZES = (128, 192, 256, 384, 512, 768, 1024)
 LINES = {"inference": "-", "train": "--"}
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-BATCHES, BATCH_SIZE = (1, 2, 4, 8), 128  # images a batch, and their pixels along a side
+BATCHES, SIDE = (1, 2, 4, 8), 128  # images a batch, and their pixels along a side
 
 
 def main(argv: list[str]) -> None:
@@ -52,7 +52,7 @@ def time_network(network: str, *, rounds: int) -> Iterator[dict]:
     model = ours.make_model(network, num_classes=NUM_CLASSES, dtype="float32")
     variables = ours.draw_variables(model, seed=0)
     rng = np.random.default_rng(0)
-    cases = [(1, size) for size in SIZES] + [(batch, BATCH_SIZE) for batch in BATCHES[1:]]
+    cases = [(1, size) for size in SIZES] + [(batch, SIDE) for batch in BATCHES[1:]]
     infer, train = ours.make_inference(model, variables), ours.make_training(model, variables)
     for batch, size in cases:
         images = rng.integers(0, 256, (batch, size, size, 3), np.uint8)
@@ -100,7 +100,7 @@ def draw(rows: list[dict], path: Path) -> None:
             )
     by_size.set(xscale="log", yscale="log", ylabel="nanoseconds a pixel")
     by_size.set(xlabel="pixels along a side of one image", title="one image, ever larger")
-    by_batch.set(xscale="log", xlabel="images", title=f"images of {BATCH_SIZE}, ever more")
+    by_batch.set(xscale="log", xlabel="images", title=f"images of {SIDE}, ever more")
     by_size.set_xticks(SIZES, SIZES, minor=False)
     by_batch.set_xticks(BATCHES, BATCHES)
     for axes in (by_size, by_batch):

@@ -103,7 +103,7 @@ def _make_config(
                 **backbone.model,
                 **model,
             },
-            "init": {"workdir": "", "weights": backbone.weights, "leave": ()},
+            "init": {**_plain.INIT, "weights": backbone.weights},
             "loss": {**_plain.LOSS},
             "optim": {
                 "name": "adamw",

@@ -1,4 +1,4 @@
-"""The options of sections augment and loss, all of them off: what an experiment changes, it names.
+"""The options of sections augment, init and loss, all off: what an experiment changes, it names.
 
 They stand in every experiment so that a command line can turn them on, for example
 `--config.augment.rotation_range=-10,10 --config.loss.ohem_fraction=0.25`.
@@ -19,6 +19,8 @@ AUGMENT = {
     "num_threads": 2,
     "num_workers": 0,
 }
+
+INIT = {"workdir": "", "step": "last", "weights": "", "leave": ()}
 
 LOSS = {
     "class_weights": (),

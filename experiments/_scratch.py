@@ -26,7 +26,7 @@ def make_config(
     return ConfigDict(
         {
             "seed": 0,
-            "data": {"name": data, "source_dir": "", "data_dir": ""},
+            "data": {"name": data, "source_dir": "", "data_dir": "", "classes": ()},
             "augment": {**_plain.AUGMENT, "flip_prob": 0.5, **augment},
             "model": {
                 "width": width,
@@ -36,7 +36,7 @@ def make_config(
                 "remat": False,
                 **model,
             },
-            "init": {"workdir": "", "weights": "", "leave": ()},
+            "init": {**_plain.INIT},
             "loss": {**_plain.LOSS},
             "optim": {
                 "name": "adamw",

@@ -111,7 +111,7 @@ def _make_config(
     return ConfigDict(
         {
             "seed": 1337,  # the FCN release's; no other of its random choices can be repeated
-            "data": {"name": "voc", "source_dir": "", "data_dir": ""},
+            "data": {"name": "voc", "source_dir": "", "data_dir": "", "classes": ()},
             "augment": {**_plain.AUGMENT, **augment},
             "model": {
                 "width": 1.0,
@@ -121,7 +121,7 @@ def _make_config(
                 "remat": False,
                 **model,
             },
-            "init": {"workdir": "", "weights": "", "leave": (), **init},
+            "init": {**_plain.INIT, **init},
             "loss": {**_plain.LOSS},
             "optim": {"name": "sgd", "weight_decay": 5e-4, **optim},
             "train": {"log_every": 20, **train},

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -37,9 +36,8 @@ def run(args: argparse.Namespace) -> int:
         Path(args.output).write_text(json.dumps(without_nan(report), indent=1) + "\n")
         print(f"everything is in {args.output}")
     if report["ok"]:
-        words = args.command_line.replace(" check_data ", " prepare ", 1)
-        words = shlex.join(word for word in shlex.split(words) if not word.startswith("--output"))
-        print(f"all is well; next: {words}" if not args.output else "all is well")
+        following = args.command_line.replace(" check_data ", " prepare ", 1)
+        print("all is well" if args.output else f"all is well; next: {following}")
     return 0 if report["ok"] else 1
 
 

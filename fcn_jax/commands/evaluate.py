@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import math
+import sys
 
 HELP = "score a checkpoint of a run: exact counts of every pixel, at native resolution"
 EXAMPLES = """\
@@ -41,6 +42,9 @@ def run(args: argparse.Namespace) -> None:
     ) as checkpoints:
         step = checkpoints.find_step(args.step)
         setup = make_setup(config, to_train=False)
+        shared = setup.dataset.find_shared(config["train"]["split"], config["eval"]["split"])
+        if shared:
+            print(f"warning: {shared}", file=sys.stderr)
         state = checkpoints.restore(step, like=setup.state)
     state = parallel.replicate(state, setup.devices)
     evaluator = setup.evaluator

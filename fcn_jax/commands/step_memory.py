@@ -1,7 +1,7 @@
 """What a train step takes of a device's memory, and how many images fit."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -25,7 +25,7 @@ def find_batch(config: Mapping[str, Any]) -> Iterator[str]:
     setup = make_setup(config)
     size, devices = config["augment"]["crop_size"], setup.devices
     state = parallel.replicate(setup.state, devices)
-    room = (1 - _SPARE_SHARE) * _free_bytes(devices[0])
+    room = (1 - _SPARE_SHARE) * _free_bytes(devices)
     yield f"{gib(room)} of memory for a step on each of {len(devices)} x {devices[0].device_kind}"
 
     @functools.cache
@@ -39,17 +39,22 @@ def find_batch(config: Mapping[str, Any]) -> Iterator[str]:
 
     needs = {count: step_bytes(compile_for(count)[0]) for count in (least, 2 * least)}
     slope = max(1, needs[2 * least] - needs[least])
+
+    def fits(batch_size: int) -> bool:
+        return step_bytes(compile_for(batch_size)[0]) <= room
+
+    if not fits(least):
+        raise ValueError(
+            f"the smallest batch, {least}, needs {gib(needs[least])}: try "
+            "--config.model.remat=True or a smaller --config.augment.crop_size"
+        )
     # Almost a straight line: what is left of the way goes step by step.
     found = least * (1 + max(0, int((room - needs[least]) / slope)))
-    step, batch = compile_for(found)
-    while step_bytes(step) > room:
-        if found == least:
-            raise ValueError(
-                f"the smallest batch, {least}, needs {gib(step_bytes(step))}: try "
-                "--config.model.remat=True or a smaller --config.augment.crop_size"
-            )
+    while fits(found + least):
+        found += least
+    while not fits(found):
         found -= least
-        step, batch = compile_for(found)
+    step, batch = compile_for(found)
     jax.block_until_ready(step(state, parallel.put(batch, devices)))
     yield (
         f"train.batch_size={found} fits, and one step of it ran: {gib(step_bytes(step))}, crops of "
@@ -64,12 +69,12 @@ def step_bytes(compiled: Any) -> int:
     return taken - memory.alias_size_in_bytes  # the state's buffers become those of the new one
 
 
-def _free_bytes(device: "jax.Device") -> int:
-    """Returns the bytes that a device can give: of an accelerator all it has, of a host what is free."""
-    stats = device.memory_stats() or {}
+def _free_bytes(devices: "Sequence[jax.Device]") -> int:
+    """Returns the bytes that each can give: of an accelerator all it has, of a host what is free."""
+    stats = devices[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
-    return psutil.virtual_memory().available
+    return psutil.virtual_memory().available // len(devices)  # all in the one memory
 
 
 def gib(num_bytes: float) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fcn_jax.data.labels import CAMVID, SHAPES, LabelSet
@@ -25,6 +25,7 @@ class Dataset:
     Args:
       builder: reads the pairs: `builder.source(split)`.
       missing: why it lacks a split that it could have, by split.
+      ids: of the images of splits that may have some in common.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Dataset:
     splits: tuple[str, ...]
     builder: Any = dataclasses.field(repr=False)
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    ids: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict, repr=False)
 
     def source(self, split: str) -> "Source":
         """Returns the pairs of a split in fixed order: `len(source)`, `source[i]`.
@@ -45,6 +47,17 @@ class Dataset:
                 f"data set {self.name!r} has no split {split!r}; it has {list(self.splits)}"
             )
         return self.builder.source(split)
+
+    def find_shared(self, trained: str, scored: str) -> str:
+        """Says which images of `scored` were trained on; '' if none, or if it is the same split."""
+        shared = {*self.ids.get(trained, ())} & {*self.ids.get(scored, ())}
+        if trained == scored or not shared:
+            return ""
+        free = [name for name, ids in self.ids.items() if {*ids}.isdisjoint(self.ids[trained])]
+        return (
+            f"{len(shared)} images of the split {scored}, such as {min(shared)}, are in {trained} too,"
+            f" which is trained on; splits without such images: {', '.join(free) or 'none'}"
+        )
 
     def select(self, classes: Sequence[str]) -> "Dataset":
         """Returns the same images with these classes only; pixels of all others become void."""
@@ -278,6 +291,7 @@ def _get_published(name: str, source_dir: str, data_dir: str) -> Dataset:
         name=name,
         labels=published.labels,
         splits=tuple(reader.splits),
+        ids={split: picks.keys() for split, picks in reader.splits.items()},
         builder=reader,
         missing={
             split: why

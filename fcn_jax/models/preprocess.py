@@ -1,8 +1,9 @@
 """How an image is prepared for a backbone: as the framework did that its weights come from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
 
@@ -19,6 +20,11 @@ class Preprocess:
         images = (images.astype(jnp.float32) - mean) / std
         return (images[..., ::-1] if self.bgr else images).astype(dtype)
 
+    def is_close(self, other: "Preprocess") -> bool:
+        """Says whether both prepare an image alike, but for rounding."""
+        ours, theirs = ([*side.mean_rgb, *side.std_rgb] for side in (self, other))
+        return self.bgr == other.bgr and np.allclose(ours, theirs)
+
 
 # BGR minus the ILSVRC mean, not scaled: every net of the FCN and DeepLab releases.
 CAFFE = Preprocess(mean_rgb=(122.67892, 116.66877, 104.00699), std_rgb=(1.0, 1.0, 1.0), bgr=True)
@@ -33,8 +39,24 @@ PREPROCESSES = {"caffe": CAFFE, "torchvision": TORCHVISION}
 
 
 def make_preprocess(preprocess: str) -> Preprocess:
-    """Returns what the weights of `caffe` or of `torchvision` expect of an image."""
-    if preprocess not in PREPROCESSES:
+    """Returns what the weights of `caffe` or of `torchvision` expect of an image.
+
+    Args:
+        preprocess: one of these; `caffe:R,G,B` is Caffe's with another mean colour.
+    """
+    if preprocess in PREPROCESSES:
+        return PREPROCESSES[preprocess]
+    try:
+        red, green, blue = map(float, preprocess.removeprefix("caffe:").split(","))
+    except ValueError:
         known = ", ".join(PREPROCESSES)
-        raise ValueError(f"unknown model.preprocess {preprocess!r}; known: {known}")
-    return PREPROCESSES[preprocess]
+        raise ValueError(
+            f"unknown model.preprocess {preprocess!r}; known: {known}, caffe:R,G,B"
+        ) from None
+    return replace(CAFFE, mean_rgb=(red, green, blue))
+
+
+def name_preprocess(preprocess: Preprocess) -> str | None:
+    """Returns what `make_preprocess` makes it of; None if nothing does."""
+    names = [*PREPROCESSES, "caffe:" + ",".join(map(str, preprocess.mean_rgb))]
+    return next((name for name in names if make_preprocess(name).is_close(preprocess)), None)

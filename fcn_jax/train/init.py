@@ -7,13 +7,16 @@ Source: voc-fcn16s/solve.py in shelhamer/fcn.berkeleyvision.org, which copies by
 """
 
 import contextlib
+import re
 from pathlib import Path
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fcn_jax.models.preprocess import Preprocess
+from fcn_jax.models.preprocess import Preprocess, name_preprocess
+from fcn_jax.models.zoo import get_model
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
+from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import TrainState
 from fcn_jax.weights.files import load_weights
 from fcn_jax.weights.transplant import LEFT, transplant
@@ -32,7 +35,7 @@ def init_from(
 
     Args:
         state: as the network is initialised; what the source lacks is left like this.
-        preprocess: the network's, which has to be that of imported weights.
+        preprocess: the network's, which has to be that of the source.
         workdir: the run folder of the stage before; empty for none.
         step: its checkpoint: `last`, `best` or a number.
         weights: a file that `import_weights` wrote; empty for none.
@@ -45,11 +48,16 @@ def init_from(
     if workdir and weights:
         raise ValueError(f"init.workdir={workdir} and init.weights={weights}: give one of them")
     if workdir:
-        source = _read_stage(Path(workdir), step)
+        source, expected = _read_stage(Path(workdir).expanduser(), step)
     elif weights:
-        source = _read_weights(weights, preprocess)
+        source, expected = _read_weights(weights)
     else:
         return state
+    if not expected.is_close(preprocess):
+        raise ValueError(
+            f"{workdir or weights} expects images prepared with {expected}, the network prepares "
+            f"them with {preprocess}\nset --config.model.preprocess={name_preprocess(expected)}"
+        )
     target = flatten_dict(state.variables, sep="/")
     leaves, report = transplant(target, source, leave=leave)
     left = [row.leaf.removeprefix("params/") for row in report.rows if row.action == LEFT]
@@ -59,18 +67,22 @@ def init_from(
     return state.replace(params=variables["params"], batch_stats=variables.get("batch_stats", {}))
 
 
-def _read_stage(workdir: Path, step: str) -> dict[str, np.ndarray]:
+def _read_stage(workdir: Path, step: str) -> tuple[dict[str, np.ndarray], Preprocess]:
     folder = workdir / "checkpoints"
     if not has_checkpoint(folder):
+        # Run folders are called after their experiments, and perhaps their seeds.
+        experiment = re.sub(r"[-_.]?seed[-_]?\d+$", "", workdir.name)
         raise FileNotFoundError(
             f"init.workdir={workdir} has no checkpoint: train the stage before this one first\n"
-            f"python launch.py train --config={workdir.name} --workdir={workdir}"
+            f"python launch.py train --config={experiment} --workdir={workdir}"
         )
+    model = get_model(**RunFolder(workdir).read_config()["model"], num_classes=1)
     with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
-        return flatten_dict(checkpoints.read_variables(checkpoints.find_step(step)), sep="/")
+        variables = checkpoints.read_variables(checkpoints.find_step(step))
+    return flatten_dict(variables, sep="/"), model.backbone.preprocess
 
 
-def _read_weights(path: str, preprocess: Preprocess) -> dict[str, np.ndarray]:
+def _read_weights(path: str) -> tuple[dict[str, np.ndarray], Preprocess]:
     if not Path(path).expanduser().exists():
         raise FileNotFoundError(
             f"init.weights={path} is not there: make it from a released file, or start at random "
@@ -78,11 +90,5 @@ def _read_weights(path: str, preprocess: Preprocess) -> dict[str, np.ndarray]:
             f"python launch.py import_weights RELEASED_FILE --output={path} --help"
         )
     weights = load_weights(path)
-    theirs = {**weights.preprocess}
-    ours = {key: getattr(preprocess, key) for key in theirs}
-    if any(not np.allclose(theirs[key], ours[key]) for key in theirs):
-        raise ValueError(
-            f"{path} expects images prepared with {theirs}, the network prepares them with {ours}\n"
-            "set model.preprocess to the side that the weights come from: caffe or torchvision"
-        )
-    return weights.arrays
+    mean, std, bgr = (weights.preprocess[key] for key in ("mean_rgb", "std_rgb", "bgr"))
+    return weights.arrays, Preprocess(tuple(mean), tuple(std), bgr)

@@ -39,6 +39,8 @@ def train(
     if config["train"]["num_steps"] < 1:
         raise ValueError(f"train.num_steps={config['train']['num_steps']} must be positive")
     setup = make_setup(config)
+    if shared := setup.dataset.find_shared(config["train"]["split"], config["eval"]["split"]):
+        raise ValueError(f"eval.split={config['eval']['split']}: {shared}")
     make_batches(config, setup.dataset).close()  # its checks come before the folder is touched
     run = RunFolder(workdir)
     state = setup.state

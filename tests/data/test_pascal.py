@@ -65,6 +65,14 @@ def test_every_split_holds_the_ids_that_its_definition_says(whole, get_voc):
     }
 
 
+def test_images_that_two_splits_share_are_named(whole, get_voc):
+    dataset = get_voc(whole).select(["background", "cat"])
+    shared = dataset.find_shared("sbd_train", "val")
+    assert shared.startswith("1 images of the split val, such as bs, are in sbd_train too")
+    assert dataset.find_shared("train_aug", "val") == ""
+    assert dataset.find_shared("train", "train") == ""  # a score on what was trained on, as named
+
+
 def test_where_both_label_an_image_the_aug_splits_take_the_label_of_voc(whole, get_voc):
     dataset = get_voc(whole)
     voc_label = {record["id"]: record["label"] for record in dataset.source("trainval")}

@@ -57,7 +57,7 @@ def tiny_dataset():
     tiny = TinyDataset("tiny", SHAPES, ("train", "val"), builder=None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS, "tiny", lambda source_dir, data_dir: tiny)
-        yield
+        yield tiny
 
 
 def make_config() -> dict:

@@ -1,11 +1,13 @@
 """Where training starts: at the stage before, or at imported weights, and never silently elsewhere."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from fcn_jax.models.preprocess import CAFFE
+from fcn_jax.models.preprocess import CAFFE, make_preprocess
 from fcn_jax.train import loop, parallel
 from fcn_jax.train.init import init_from
 from fcn_jax.train.setup import make_setup
@@ -83,10 +85,11 @@ def test_stopped_run_does_not_need_its_first_stage_again(coarse, tmp_path):
 
 def test_missing_stage_is_told_with_the_command_that_makes_it(tmp_path):
     workdir = tmp_path / "fcn16s"
-    config = stage("vgg16_fcn16s", workdir=str(tmp_path / "runs" / "voc_fcn32s"))
+    before = tmp_path / "runs" / "voc_fcn32s_seed1"
+    config = stage("vgg16_fcn16s", workdir=str(before))
     with pytest.raises(FileNotFoundError) as error:
         run(config, workdir)
-    command = f"train --config=voc_fcn32s --workdir={tmp_path / 'runs' / 'voc_fcn32s'}"
+    command = f"train --config=voc_fcn32s --workdir={before}"
     assert "train the stage before this one first" in str(error.value)
     assert command in str(error.value) and len(str(error.value).splitlines()) == 2
     assert not workdir.exists()
@@ -142,10 +145,20 @@ def test_leave_keeps_the_initial_values(weights_file):
 
 def test_weights_for_other_images_are_refused(weights_file):
     setup = make_setup(stage("vgg16_fcn32s"))
-    other = CAFFE.__class__(mean_rgb=(124.0, 116.0, 104.0), std_rgb=(58.0, 57.0, 57.0), bgr=False)
+    other = dataclasses.replace(CAFFE, mean_rgb=(123.0, 116.5, 104.0))
     path, _ = weights_file(setup, other)
-    with pytest.raises(ValueError, match="expects images prepared with .*\n.*model.preprocess"):
+    message = "expects images prepared with .*\n.*--config.model.preprocess=caffe:123.0,116.5,104.0"
+    with pytest.raises(ValueError, match=message):
         init_from(setup.state, CAFFE, weights=str(path))
+    init_from(setup.state, make_preprocess("caffe:123.0,116.5,104.0"), weights=str(path))
+
+
+def test_stage_for_other_images_is_refused(coarse):
+    config = stage("vgg16_fcn16s", workdir=str(coarse))
+    config["model"]["preprocess"] = "torchvision"
+    setup = make_setup(config)
+    with pytest.raises(ValueError, match="expects images .*\n.*model.preprocess=caffe$"):
+        init_from(setup.state, setup.model.backbone.preprocess, **config["init"])
 
 
 def test_missing_weights_are_told_with_the_command_that_makes_them():

@@ -1,6 +1,7 @@
 """Journeys of a run: stopped and resumed, repeated, finished, refused."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from fcn_jax.commands import door
+from fcn_jax.data.datasets import DATASETS
 from fcn_jax.ops.metrics import scores
 from fcn_jax.train import loop, setup
 from fcn_jax.train.checkpoint import Checkpoints
@@ -184,6 +186,14 @@ def test_evaluation_files_say_what_was_counted(whole):
     saved = json.loads((whole / "eval" / "val-6.json").read_text())
     rescored = scores(np.array(saved["counts"]), convention="caffe")
     assert saved["num_images"] == 5 and saved["mean_iou"] == rescored["mean_iou"]
+
+
+def test_images_that_are_trained_on_are_not_scored(config, tiny_dataset, tmp_path, monkeypatch):
+    leaky = dataclasses.replace(tiny_dataset, ids={"train": ["a", "b"], "val": ["b"]})
+    monkeypatch.setitem(DATASETS, "tiny", lambda source_dir, data_dir: leaky)
+    with pytest.raises(ValueError, match="eval.split=val: 1 images of the split val, such as b"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
