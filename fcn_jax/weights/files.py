@@ -32,7 +32,8 @@ DTYPES = {
 # What the first bytes of a file that is not one of weights show it to be.
 STRANGERS = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the file itself; run: git lfs pull"),
-    (rb"\s*<", "a web page, probably an error message; download the file again"),
+    # A caffemodel whose net has a name of 60 characters begins with "\n<" as well.
+    (rb"(?i)\s*<(html|[!?])", "a web page, probably an error message; download the file again"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf", "compressed; unpack it first"),
     (rb"\x89HDF", "HDF5, as of Keras or MATLAB; export it from there as .npz"),
     (rb"[\t\r\n -~\x80-\xff]+\Z", "text; a prototxt describes a network, but holds no weights"),

@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from fcn_jax.weights import files
 from fcn_jax.weights.files import load_weights, read_weights, write_safetensors
-from tests.weights.conftest import blob, write_caffemodel
+from tests.weights.conftest import blob, field, write_caffemodel
 
 ROOT = Path(__file__).parent.parent.parent
 METADATA = {
@@ -68,6 +68,14 @@ def test_caffe_blobs_get_torch_kind_of_names(tmp_path, rng):
     assert_same(read_weights(path), expected)
 
 
+@pytest.mark.parametrize("length", [8, 60, 61, 123])
+def test_length_of_a_name_makes_no_stranger_of_a_caffemodel(tmp_path, length):
+    kernel = np.ones((2, 2, 1, 1), np.float32)
+    path = write_caffemodel(tmp_path / "net", {"conv": [kernel]})
+    path.write_bytes(field(1, b"n" * length) + path.read_bytes())
+    assert_same(read_weights(path), {"conv.weight": kernel})
+
+
 def test_safetensors_are_read_as_views_of_the_file(tmp_path, arrays):
     save_safetensors(tmp_path / "weights", arrays)
     found = read_weights(tmp_path / "weights")
@@ -93,6 +101,7 @@ def make_zip(name, content):
 
 STRANGERS = {
     "web page": (b"\n<!DOCTYPE html><html>404", "a web page, probably an error message; download"),
+    "old web page": (b"<HTML><HEAD><TITLE>302", "a web page, probably an error message; download"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git lfs pull"),
     "gzip": (gzip.compress(b"weights"), "it is compressed; unpack it first"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "it is HDF5, as of Keras"),
