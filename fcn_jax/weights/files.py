@@ -8,7 +8,9 @@ Source: huggingface/safetensors, README, "Format" (eight bytes of length, a JSON
 
 import json
 import os
+import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from math import prod
@@ -170,6 +172,7 @@ def load_weights(path: str | Path) -> Weights:
 
 
 IMPORT_FIRST = "import it first: python launch.py import_weights --help"
+SAVE_STATE_DICT = "save model.state_dict() alone"
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -218,18 +221,34 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             "install torch, or give a .safetensors or .npz file"
         ) from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what is refused in our own words
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of any kind, of a broken or malicious pickle
-        reason = next(iter(str(error).strip().splitlines()), "it is broken")
+        reason = _torch_reason(error)
         raise ValueError(f"{path} is no sound .pth file of tensors alone: {reason}") from error
     for key in ("state_dict", "model"):  # a training checkpoint around the weights
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
-        raise ValueError(f"{path} is a .pth file, but not a state dict")
+        raise ValueError(f"{path} is a .pth file, but not a state dict; {SAVE_STATE_DICT}")
     arrays = {}
     for name, tensor in content.items():
-        # torch.nn.DataParallel puts "module." in front; numpy has no bfloat16.
-        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        arrays[str(name).removeprefix("module.")] = tensor.detach().numpy()
+        try:
+            # torch.nn.DataParallel puts "module." in front; numpy has no bfloat16.
+            tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+            arrays[str(name).removeprefix("module.")] = tensor.detach().numpy()
+        except (TypeError, RuntimeError) as error:  # quantized, sparse, without data ...
+            raise ValueError(
+                f"{path}: {name} is no plain array of numbers ({_torch_reason(error)}); "
+                "save the weights as dense float32 tensors"
+            ) from error
     return arrays
+
+
+def _torch_reason(error: Exception) -> str:
+    """Says in a line why torch refuses a file."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text:
+        # torch's own words lead to the unsafe way of reading it.
+        return f"it holds more than tensors, or is broken; {SAVE_STATE_DICT}"
+    return next(iter(text.splitlines()), "it is broken").rstrip(".")

@@ -183,7 +183,55 @@ def test_pth_holds_the_state_dict(tmp_path, arrays, wrap, new_format):
 def test_pth_that_is_no_state_dict_is_refused(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is optional")
     torch.save([torch.zeros(3)], tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=r"is a \.pth file, but not a state dict"):
+    with pytest.raises(ValueError, match=r"not a state dict; save model\.state_dict\(\) alone"):
+        read_weights(tmp_path / "weights.pth")
+
+
+def test_pth_of_more_than_tensors_is_refused_in_our_own_words(tmp_path, recwarn):
+    """torch's words have escape codes, and lead to reading the file in an unsafe way."""
+    torch = pytest.importorskip("torch", reason="torch is optional")
+    torch.save(torch.nn.Conv2d(1, 1, 1), tmp_path / "module.pth")
+    torch.save({"state_dict": {}, "args": Path("a")}, tmp_path / "checkpoint.pth")
+    (tmp_path / "pickle.pth").write_bytes(pickle.dumps({"a": np.zeros(2)}, protocol=4))
+    with zipfile.ZipFile(tmp_path / "script.pth", "w") as archive:  # as TorchScript writes it
+        archive.writestr("net/data.pkl", b"")
+        archive.writestr("net/constants.pkl", b"")
+        archive.writestr("net/version", b"3")
+    for path in tmp_path.iterdir():
+        with pytest.raises(
+            ValueError, match=r"more than tensors, .*; save model\.state_dict"
+        ) as info:
+            read_weights(path)
+        assert "\x1b" not in str(info.value) and "trust" not in str(info.value)
+        assert len(str(info.value).splitlines()) == 1
+    assert not recwarn
+
+
+def test_broken_pth_is_refused_with_the_reason_of_torch(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is optional")
+    torch.save({"a": torch.zeros(9)}, tmp_path / "whole.pth")
+    with zipfile.ZipFile(tmp_path / "whole.pth") as whole:
+        pickled = next(name for name in whole.namelist() if name.endswith("data.pkl"))
+        (tmp_path / "weights.pth").write_bytes(make_zip(pickled, whole.read(pickled)))
+    with pytest.raises(ValueError, match=r"no sound \.pth file of tensors alone: .*version"):
+        read_weights(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("kind", ["quantized", "float8", "sparse", "meta", "conjugated"])
+@pytest.mark.filterwarnings("ignore")  # some kinds are on their way out of torch
+def test_pth_of_tensors_that_are_no_arrays_is_refused(tmp_path, kind):
+    torch = pytest.importorskip("torch", reason="torch is optional")
+    ones = torch.ones(2, 2)
+    tensor = {
+        "quantized": lambda: torch.quantize_per_tensor(ones, 0.1, 0, torch.qint8),
+        "float8": lambda: ones.to(torch.float8_e4m3fn),
+        "sparse": ones.to_sparse,
+        "meta": lambda: ones.to("meta"),
+        "conjugated": lambda: ones.to(torch.complex64).conj(),
+    }[kind]()
+    torch.save({"features.0.weight": tensor}, tmp_path / "weights.pth")
+    message = r"weights\.pth: features\.0\.weight is no plain array of numbers \(.*\); save the"
+    with pytest.raises(ValueError, match=message):
         read_weights(tmp_path / "weights.pth")
 
 
