@@ -131,13 +131,27 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
 def write_safetensors(
     path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Writes arrays and metadata; a file that was there is replaced when the new one is whole."""
+    """Writes arrays and metadata; a file that was there is replaced when the new one is whole.
+
+    Raises:
+        ValueError: if it cannot be written; what was there is still there.
+    """
     path = Path(path).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        safetensors.numpy.save_file(arrays, partial, dict(metadata))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, partial, arrays, dict(metadata))
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"cannot write {path}: one of its folders is a file") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
+        raise ValueError(f"cannot write {path}: {reason}") from error
+
+
+def _write_whole(path: Path, partial: Path, arrays, metadata: dict[str, str]) -> None:
+    try:
+        safetensors.numpy.save_file(arrays, partial, metadata)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

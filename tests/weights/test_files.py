@@ -285,10 +285,47 @@ def test_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(files.safetensors.numpy, "save_file", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(ValueError, match=r"cannot write .*vgg16\.safetensors: no space left"):
         write_safetensors(path, {"params/a": np.zeros(2, np.float32)}, METADATA)
     np.testing.assert_array_equal(load_weights(path).arrays["params/a"], [1, 1])
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_file_that_may_not_grow_leaves_what_was_there(tmp_path):
+    """The library's own error, as on a full disk."""
+    resource = pytest.importorskip("resource", reason="this system has no limits on files")
+    path = tmp_path / "vgg16.safetensors"
+    write_safetensors(path, {"params/a": np.ones(2, np.float32)}, METADATA)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(ValueError, match=r"cannot write .*vgg16\.safetensors: File too large"):
+            write_safetensors(path, {"params/a": np.zeros(10_000, np.float32)}, METADATA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    np.testing.assert_array_equal(load_weights(path).arrays["params/a"], [1, 1])
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("file/a.safetensors", "one of its folders is a file"),
+        ("file/folder/a.safetensors", "one of its folders is a file"),
+        ("folder", "Is a directory"),
+        ("closed/a.safetensors", "Permission denied"),
+    ],
+)
+def test_write_rejects_a_place_where_no_file_can_be(tmp_path, output, reason):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "closed").mkdir(mode=0o500)
+    if reason == "Permission denied" and os.access(tmp_path / "closed", os.W_OK):
+        pytest.skip("this user may write everywhere")
+    with pytest.raises(ValueError, match=f"cannot write .*{output}: {reason}"):
+        write_safetensors(tmp_path / output, {"params/a": np.ones(2, np.float32)}, METADATA)
+    assert (tmp_path / "file").read_text() == "kept"
+    assert sorted(os.listdir(tmp_path)) == ["closed", "file", "folder"]
 
 
 @pytest.mark.parametrize(
