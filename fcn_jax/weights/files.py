@@ -151,7 +151,11 @@ def write_safetensors(
 
 def _write_whole(path: Path, partial: Path, arrays, metadata: dict[str, str]) -> None:
     try:
+        # safetensors' own files are for their owner alone; those of others have the umask's mode.
+        partial.touch()
+        mode = partial.stat().st_mode
         safetensors.numpy.save_file(arrays, partial, metadata)
+        partial.chmod(mode)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

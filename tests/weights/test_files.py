@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import stat
 import subprocess
 import sys
 import zipfile
@@ -326,6 +327,16 @@ def test_write_rejects_a_place_where_no_file_can_be(tmp_path, output, reason):
         write_safetensors(tmp_path / output, {"params/a": np.ones(2, np.float32)}, METADATA)
     assert (tmp_path / "file").read_text() == "kept"
     assert sorted(os.listdir(tmp_path)) == ["closed", "file", "folder"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_saved_file_has_the_mode_that_the_umask_leaves(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_safetensors(tmp_path / "weights", {"params/a": np.ones(2, np.float32)}, METADATA)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == mode
 
 
 @pytest.mark.parametrize(
