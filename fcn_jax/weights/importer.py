@@ -100,8 +100,7 @@ def import_weights(
         raise ValueError(f"{path}: {error}") from error
     image = dict(PREPROCESS[preprocess])
     if mean is not None:
-        blue, green, red = read_binaryproto(mean).mean(axis=(1, 2), dtype=np.float64)
-        image["mean_rgb"] = [float(red), float(green), float(blue)]
+        image["mean_rgb"] = _read_mean_rgb(mean)
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     metadata = {
@@ -115,6 +114,13 @@ def import_weights(
         "sha256": sha256,
     }
     return Imported(collector.arrays, metadata, Report(tuple(collector.rows + collector.unused)))
+
+
+def _read_mean_rgb(path: str | Path) -> list[float]:
+    image = read_binaryproto(path)
+    if len(image) != 3:
+        raise ValueError(f"{path} is a mean of {len(image)} channels, and not of blue, green, red")
+    return image.mean(axis=(1, 2), dtype=np.float64)[::-1].tolist()
 
 
 def find_layout(network: str, source: Arrays) -> Layout:

@@ -329,6 +329,13 @@ def test_preprocessing_may_be_given(tmp_path, vgg16_file):
     }
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_import_rejects_a_mean_of_other_channels(tmp_path, vgg16_file, channels):
+    (tmp_path / "mean").write_bytes(blob(np.ones((channels, 4, 5), np.float32), legacy=True))
+    with pytest.raises(ValueError, match=f"mean is a mean of {channels} channels, and not of blue"):
+        import_weights(vgg16_file, "vgg16", mean=tmp_path / "mean")
+
+
 def test_metadata_name_the_source(vgg16_file):
     metadata = import_weights(vgg16_file, "vgg16").metadata
     assert metadata["sha256"] == hashlib.sha256(vgg16_file.read_bytes()).hexdigest()
