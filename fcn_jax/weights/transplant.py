@@ -89,8 +89,10 @@ def transplant(
         The arrays that were found, by path, and what became of every leaf.
     Raises:
         ValueError: if a leaf has another shape, a layer or the backbone is only partly there,
-            nothing fits at all, or a pattern of `leave` matches no leaf.
+            nothing fits at all, or a pattern of `leave` is none or matches no leaf.
     """
+    for pattern in leave:
+        _check_pattern(pattern)
     if idle := [pattern for pattern in leave if not any(re.fullmatch(pattern, p) for p in target)]:
         raise ValueError(f"leave={idle} match no leaf of the network, such as {next(iter(target))}")
     kept = {path for path in target if any(re.fullmatch(pattern, path) for pattern in leave)}
@@ -116,6 +118,15 @@ def transplant(
     ]
     rows += [Row("", UNUSED, path, source[path].shape, ()) for path in source if path not in leaves]
     return leaves, Report(tuple(rows))
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"leave: {pattern!r} is no regular expression ({error}); one is 'params/fc8/.*'"
+        ) from error
 
 
 def _check_backbone(target, source, kept) -> None:

@@ -1,5 +1,7 @@
 """The account of every leaf, and what is not put into a network."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,13 @@ def test_last_layer_before_the_classifier_may_be_unused():
 def test_transplant_rejects(target, source, message):
     with pytest.raises(ValueError, match=message):
         transplant(target, source)
+
+
+@pytest.mark.parametrize("pattern", ["*fc8", "params/(fc8/.*"])
+def test_transplant_rejects_what_is_no_pattern(pattern):
+    message = rf"leave: {re.escape(repr(pattern))} is no regular expression .*'params/fc8/\.\*'"
+    with pytest.raises(ValueError, match=message):
+        transplant(leaves(*BACKBONE), leaves(*BACKBONE), leave=[pattern])
 
 
 def test_transplant_rejects_a_pattern_without_a_leaf():
