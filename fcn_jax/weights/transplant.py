@@ -85,6 +85,7 @@ def transplant(
         target: the network's leaves by path; only their shapes count.
         source: arrays by path, as `files.load_weights` gives them.
         leave: regular expressions of leaves that stay as they are initialised, whatever there is.
+            A layer of which all leaves stay may be another one in the source.
     Returns:
         The arrays that were found, by path, and what became of every leaf.
     Raises:
@@ -132,8 +133,12 @@ def _check_pattern(pattern: str) -> None:
 def _check_backbone(target, source, kept) -> None:
     """Half a layer, or half a backbone, would compute something else without a word."""
     shared = {layer_path(path) for path in target if path in source}
+    # Of a layer that is wholly left it makes no difference what else the weights have.
+    left = {layer_path(path) for path in kept} - {layer_path(path) for path in target.keys() - kept}
     one_sided = {path: "network" for path in target if path not in source and path not in kept}
-    one_sided |= {path: "weights" for path in source if path not in target}
+    one_sided |= {
+        path: "weights" for path in source if path not in target and layer_path(path) not in left
+    }
     for path, side in one_sided.items():
         layer = layer_path(path)
         if layer in shared:

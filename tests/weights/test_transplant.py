@@ -62,6 +62,21 @@ def test_leave_keeps_what_would_not_fit():
     assert report.counts == {"copied": 2, "left": 2, "unused": 2}
 
 
+FC6_NORMED = tuple(name.replace("backbone/conv1", "fc6") for name in NORMED)
+
+
+def test_layer_that_is_wholly_left_may_have_a_norm_on_one_side_alone():
+    target, source = leaves(*NORMED, *FC6_NORMED), leaves(*NORMED, *FC6)
+    leave = ["params/fc[67]/.*", "batch_stats/fc[67]/.*"]
+    found, report = transplant(target, source, leave=leave)
+    assert list(found) == list(NORMED)
+    assert report.counts == {"copied": 5, "left": 5, "unused": 2}
+    with pytest.raises(
+        ValueError, match="fc6/norm/mean is only in the network: one has batch norm"
+    ):
+        transplant(target, source, leave=leave[:1])
+
+
 def test_last_layer_before_the_classifier_may_be_unused():
     last = [name.replace("conv1", "conv_last") for name in NORMED]
     _, report = transplant(leaves(*NORMED), leaves(*NORMED, *last))
