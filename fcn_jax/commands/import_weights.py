@@ -1,6 +1,7 @@
 """Converts released weights into a file that section `init` of an experiment takes."""
 
 import argparse
+from pathlib import Path
 
 HELP = "convert a .caffemodel or a torchvision state dict into weights to start from"
 EXAMPLES = """\
@@ -42,6 +43,9 @@ def run(args: argparse.Namespace) -> None:
 
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output={args.output} must end in .safetensors")
+    for given in filter(None, (args.file, args.mean)):
+        if _resolve(given) == _resolve(args.output):
+            raise ValueError(f"--output={args.output} is {given} itself; write to another file")
     imported = import_weights(
         args.file,
         args.network,
@@ -53,3 +57,7 @@ def run(args: argparse.Namespace) -> None:
     write_safetensors(args.output, imported.arrays, imported.metadata)
     print(imported.report if args.report else imported.report.summary)
     print(f"wrote {args.output}: start from it with --config.init.weights={args.output}")
+
+
+def _resolve(path: str) -> Path:
+    return Path(path).expanduser().resolve()

@@ -68,6 +68,21 @@ def test_mistakes_are_told_in_a_line_or_two_and_nothing_is_written(launch, relea
     assert not output.exists()
 
 
+def test_import_does_not_write_over_what_it_reads(launch, released):
+    before = released.read_bytes()
+    link = released.with_name("link.safetensors")
+    link.symlink_to(released)
+    around = released.parent / "folder" / ".." / released.name
+    for file, output in ((released, released), (released, around), (link, released)):
+        words = [file, "--network=mobilenetv2", f"--output={output}"]
+        code, _, err = launch("import_weights", *words)
+        assert code == 2 and f"is {file} itself; write to another file" in err, err
+    words = ["a.caffemodel", "--network=vgg16", f"--output={released}", f"--mean={released}"]
+    code, _, err = launch("import_weights", *words)
+    assert code == 2 and f"is {released} itself" in err, err
+    assert released.read_bytes() == before
+
+
 def test_export_of_no_run_is_told(launch, tmp_path):
     words = [f"--workdir={tmp_path}", "--names=caffe", f"--output={tmp_path / 'a.safetensors'}"]
     code, _, err = launch("export_weights", *words)
