@@ -177,8 +177,12 @@ MOBILENET_STAGES = (
 )  # fmt: skip
 
 
-def mobilenet_v2(*, first_expand: bool) -> Layout:
-    """Lays MobileNetV2 out; torchvision's first bottleneck has no expansion, some files' has."""
+def mobilenet_v2(*, first_expand: bool, conv_last: bool = True) -> Layout:
+    """Lays MobileNetV2 out; torchvision's first bottleneck has no expansion, some files' has.
+
+    Args:
+        conv_last: whether the layer before the classifier is there; DeepLab leaves it out.
+    """
     layers = [_normed("backbone/conv0", (32, 3, 3, 3), "features.0.0", "features.0.1")]
     number, channels = 0, 32
     for expansion, outs, repeats in MOBILENET_STAGES:
@@ -196,8 +200,9 @@ def mobilenet_v2(*, first_expand: bool) -> Layout:
             names = f"{name}.{position + 1}", f"{name}.{position + 2}"
             layers.append(_normed(f"{path}/project", shape, *names))
             channels = outs
-    last = "features.18.0", "features.18.1"
-    layers.append(_normed("backbone/conv_last", (1280, channels, 1, 1), *last))
+    if conv_last:
+        last = "features.18.0", "features.18.1"
+        layers.append(_normed("backbone/conv_last", (1280, channels, 1, 1), *last))
     return Layout(TORCHVISION, tuple(layers), classifier=("classifier.1",))
 
 
@@ -213,7 +218,11 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     ),
     "alexnet": (caffenet(), torchvision_alexnet()),
     **{f"resnet{depth}": (resnet(depth),) for depth in RESNET_BLOCKS},
-    "mobilenetv2": (mobilenet_v2(first_expand=False), mobilenet_v2(first_expand=True)),
+    "mobilenetv2": tuple(
+        mobilenet_v2(first_expand=first_expand, conv_last=conv_last)
+        for conv_last in (True, False)
+        for first_expand in (False, True)
+    ),
 }
 
 

@@ -103,6 +103,11 @@ def _walk(tree, path=()):
         (networks.resnet(101), "resnet101_deeplab_largefov", {}),
         (networks.mobilenet_v2(first_expand=False), "mobilenetv2_fcn32s", {}),
         (FIRST_EXPAND, "mobilenetv2_fcn32s", {"first_expand": True}),
+        (
+            networks.mobilenet_v2(first_expand=False, conv_last=False),
+            "mobilenetv2_deeplab_largefov",
+            {},
+        ),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )
