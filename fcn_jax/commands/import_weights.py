@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head",
         default="none",
-        help="what becomes of fc6 and fc7: none (the backbone alone, default), fcn, largefov, 4x4",
+        help="none (the backbone alone, default); fcn, largefov or 4x4 (fc6 and fc7 made out of "
+        "ImageNet's); own (that of a segmentation network, as it is)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="of the choice of filters that a small head keeps (0)"

@@ -15,9 +15,11 @@ Arrays = Mapping[str, np.ndarray]
 def export_weights(arrays: Arrays, network: str, *, origin: str) -> dict[str, np.ndarray]:
     """Gives a network's arrays the names and layouts that they have in `caffe` or `torchvision`.
 
-    What was imported comes back as it was, bit for bit, except that a bias that went into a batch
-    norm comes back as zeros, and that fc6 and fc7 stay convolutions under these names if they were
-    decimated. What only a segmentation net has keeps its name here.
+    A backbone that was imported comes back as it was, bit for bit, except that a bias that went into
+    a batch norm comes back as zeros. An fc6 of ImageNet's size comes back as a matrix, and fc7 with
+    it, however they were stored. All else in the head is a convolution and has its name here: an
+    fc6 of other taps, fc8 whatever it was called. `import_weights` takes such a head with `own`,
+    and gives these very arrays again, if the backbone is of the real network's width.
 
     Raises:
         ValueError: if the network is not laid out like this there, or a leaf has no name there.

@@ -1,8 +1,9 @@
 """Import of a foreign file of weights into the names and layouts of this project.
 
 Every array of the file is spoken for: it goes into a leaf here, or it is listed as unused because
-the network here has no place for it (the layer that scores ImageNet's classes). Anything else, a
-missing layer, another shape, a layer too many, means another network, and is refused.
+there is no place for it (the layer that scores ImageNet's classes, and a head that is not asked
+for). Anything else, a missing layer, another shape, a layer too many, means another network, and is
+refused.
 """
 
 import hashlib
@@ -34,23 +35,28 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Head(NamedTuple):
-    """What is kept of fc6 and fc7: taps along an axis (None for all), and a share of the filters."""
+    """What is kept of ImageNet's fc6 and fc7: taps along an axis (None for all), and of filters."""
 
     kernel: int | None
     share: Fraction
 
 
+OWN = "own"
 HEADS: Mapping[str, Head | None] = {
     "none": None,  # the backbone alone
+    OWN: None,  # that of a segmentation network, as it is
     "fcn": Head(kernel=None, share=Fraction(1)),  # and DeepLab-7x7
     "largefov": Head(kernel=3, share=Fraction(1, 4)),  # 1024 of 4096
     "4x4": Head(kernel=4, share=Fraction(1)),
 }
 
-# DeepLab's fc8 is called after the data set that it was trained on.
-DEEPLAB_SCORES = re.compile(r"fc8_(voc|pascal|coco)\w*")
+# DeepLab's fc8 is called after the data set that it was trained on; ASPP's has a number behind.
+DEEPLAB_SCORES = re.compile(r"fc8_(?:voc|pascal|coco)\w*?(_\d)?")
 # Counts the batches that torch has seen; nothing depends on it.
 IDLE = ".num_batches_tracked"
+
+BACKBONE_ALONE = "import the backbone alone, --head=none"
+HEAD_AS_IT_IS = f"take its head as it is, --head={OWN}"
 
 
 class Imported(NamedTuple):
@@ -74,7 +80,8 @@ def import_weights(
 
     Args:
         network: one of `networks.LAYOUTS`.
-        head: one of `HEADS`.
+        head: one of `HEADS`. `fcn`, `largefov` and `4x4` make fc6 and fc7 of such a network out of
+            ImageNet's; `own` is for a segmentation network, released or exported.
         seed: of the choice of filters where the head keeps only some.
         preprocess: `caffe` or `torchvision`, what the weights expect of an image; None for what
             their names say. Weights of Caffe's that were given torchvision's names need it.
@@ -90,12 +97,12 @@ def import_weights(
         layout = find_layout(network, source)
         preprocess = preprocess or layout.origin
         check_known("preprocess", preprocess, PREPROCESS)
+        convs = _find_head(source, layout, head, np.random.default_rng(seed))
         collector = _Collector(source)
         for layer in layout.layers:
-            collector.add(layer, source[f"{layer.name}.weight"], COPIED)
-        if HEADS[head] is not None:
-            _add_fc(collector, layout, HEADS[head], np.random.default_rng(seed))
-            _add_scores(collector, layout)
+            collector.add(_Conv(layer, source[f"{layer.name}.weight"], COPIED))
+        for conv in convs:
+            collector.add(conv)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     image = dict(PREPROCESS[preprocess])
@@ -170,6 +177,22 @@ def find_misfit(layout: Layout, source: Arrays) -> str:
     return f"there is no place for {_some(surplus)}" if surplus else ""
 
 
+class _Conv(NamedTuple):
+    """A layer of a file.
+
+    Attributes:
+        weights: its kernel, OIHW.
+        action: what becomes of the kernel.
+        ins, outs: the channels that are taken; None for all.
+    """
+
+    layer: Layer
+    weights: np.ndarray
+    action: str
+    ins: np.ndarray | None = None
+    outs: np.ndarray | None = None
+
+
 class _Collector:
     """What was taken out of a file, and what was not."""
 
@@ -187,8 +210,12 @@ class _Collector:
             if name not in used
         ]
 
-    def add(self, layer: Layer, weights: np.ndarray, action: str, *, ins=None, outs=None) -> None:
-        """Takes a layer whose kernel is `weights` (OIHW), of the chosen channels if any are."""
+    def add(self, conv: _Conv) -> None:
+        """Takes the leaves of a layer."""
+        layer, weights, action, ins, outs = conv
+        leaf, name = layer.kernel
+        if others := [row.source for row in self.rows if row.leaf == leaf]:
+            raise ValueError(f"{others[0]} and {name} are both {leaf} here; leave one of them out")
         if layer.name.startswith("upscore"):
             kernel = layouts.iohw_to_hwio(weights)
         else:
@@ -216,61 +243,90 @@ class _Collector:
         self.rows.append(Row(leaf, action, name, self.source[name].shape, array.shape))
 
 
-def _add_fc(collector: _Collector, layout: Layout, head: Head, rng: np.random.Generator) -> None:
-    """Takes fc6 and fc7, as matrices or as convolutions, and makes them smaller if asked to."""
-    source, names = collector.source, layout.classifier[:-1]
-    if not names:
-        raise ValueError("its network has no fc6 and fc7; import the backbone alone, head=none")
-    if f"{names[0]}.weight" not in source:
-        names = ("fc6", "fc7")
-    fc6, fc7 = (
-        _head_layer(f"fc{number}", name, source) for number, name in enumerate(names, start=6)
+def _find_head(source: Arrays, layout: Layout, head: str, rng: np.random.Generator) -> list[_Conv]:
+    if head == OWN:
+        return _find_own_head(source, layout)
+    kept = HEADS[head]
+    return [] if kept is None else _find_classifier(source, layout, kept, rng)
+
+
+def _find_classifier(
+    source: Arrays, layout: Layout, head: Head, rng: np.random.Generator
+) -> list[_Conv]:
+    """Finds fc6 and fc7 of ImageNet's classifier, and makes them smaller if asked to."""
+    if scores := [name for name in _head_convs(source) if name not in layout.classifier]:
+        raise ValueError(f"it is a segmentation network, with {_some(scores)}; {HEAD_AS_IT_IS}")
+    if not layout.fc6_kernel:
+        raise ValueError(f"its network has no fc6 and fc7; {BACKBONE_ALONE}")
+    for name in layout.classifier[:-1]:
+        if f"{name}.weight" not in source:
+            raise ValueError(f"it has no {name}.weight; {BACKBONE_ALONE}")
+    fc6, fc7 = _find_fc(source, layout)
+    for fc, kernel in ((fc6, layout.fc6_kernel), (fc7, 1)):
+        if (taps := fc.weights.shape[2:]) != (kernel, kernel):
+            raise ValueError(
+                f"{fc.layer.name} has {format_shape(taps)} taps, ImageNet's has {kernel}x{kernel}; "
+                f"{HEAD_AS_IT_IS}"
+            )
+    if head.kernel in (None, layout.fc6_kernel):
+        return [fc6, fc7]
+    weights = layouts.decimate(fc6.weights, kernel=head.kernel)
+    fc6 = fc6._replace(weights=weights, action=DECIMATED)
+    if head.share == 1:
+        return [fc6, fc7]
+    outs6, outs7 = (
+        layouts.choose_channels(rng, filters, keep=int(filters * head.share))
+        for filters in (len(fc6.weights), len(fc7.weights))
     )
-    for layer in (fc6, fc7):
-        bias = next(iter(layer.vectors.values()), f"{layer.name}.bias")
-        for name in (layer.kernel[1], bias):
-            if name not in source:
-                raise ValueError(f"it has no {name}; import the backbone alone, head=none")
-    kernels = (layout.fc6_kernel, 1)
-    convs, actions = [], []
-    for name, kernel in zip(names, kernels, strict=True):
-        weights = source[f"{name}.weight"]
-        convs.append(layouts.fc_to_conv(weights, kernel=kernel) if weights.ndim == 2 else weights)
-        actions.append(RESHAPED if weights.ndim == 2 else COPIED)
-    channels = layout.layers[-1].shape[0]
-    for name, weights in zip(names, convs, strict=True):
+    return [fc6._replace(outs=outs6), fc7._replace(action=DECIMATED, ins=outs6, outs=outs7)]
+
+
+def _find_own_head(source: Arrays, layout: Layout) -> list[_Conv]:
+    """Finds the head of a segmentation network: fc6 and fc7, and all convolutions of such names."""
+    convs = _find_fc(source, layout)
+    names = {conv.layer.name for conv in convs}
+    for name in _head_convs(source):
+        if name not in names:
+            scores = DEEPLAB_SCORES.fullmatch(name)
+            path = f"fc8{scores[1] or ''}" if scores else name
+            layer = _head_layer(path, name, source)
+            convs.append(_Conv(layer, source[f"{name}.weight"], COPIED))
+    if not convs:
+        raise ValueError(f"it has no head; {BACKBONE_ALONE}")
+    return convs
+
+
+def _find_fc(source: Arrays, layout: Layout) -> list[_Conv]:
+    """Finds fc6 and fc7 under their names elsewhere, as far as they are there."""
+    found, channels, kernels = [], layout.layers[-1].shape[0], (layout.fc6_kernel, 1)
+    for number, (name, kernel) in enumerate(
+        zip(layout.classifier[:-1], kernels, strict=False), start=6
+    ):
+        if f"{name}.weight" not in source:
+            continue
+        layer = _head_layer(f"fc{number}", name, source)
+        if layout.layers[-1].norm and not layer.norm:
+            raise ValueError(
+                f"its {name} has no batch norm, as fc{number} has here if the backbone has; "
+                f"{BACKBONE_ALONE}"
+            )
+        if not layer.vectors:
+            raise ValueError(f"it has no {name}.bias; {BACKBONE_ALONE}")
+        weights, action = source[f"{name}.weight"], COPIED
+        shape = format_shape(weights.shape)
+        if weights.ndim == 2:
+            weights, action = layouts.fc_to_conv(weights, kernel=kernel), RESHAPED
         if weights.ndim != 4 or weights.shape[1] != channels:
-            shape = format_shape(source[f"{name}.weight"].shape)
             raise ValueError(f"{name}.weight is {shape}, which does not follow {channels} channels")
         channels = len(weights)
-
-    kernel, outs6, outs7 = convs[0].shape[2], None, None
-    wanted = head.kernel or layout.fc6_kernel
-    if kernel not in (wanted, layout.fc6_kernel):
-        raise ValueError(f"{names[0]} has {kernel}x{kernel} taps, the head wants {wanted}x{wanted}")
-    if kernel != wanted:
-        convs[0], actions[0] = layouts.decimate(convs[0], kernel=wanted), DECIMATED
-        if head.share < 1:
-            outs6, outs7 = (
-                layouts.choose_channels(rng, len(weights), keep=int(len(weights) * head.share))
-                for weights in convs
-            )
-            actions[1] = DECIMATED
-    collector.add(fc6, convs[0], actions[0], outs=outs6)
-    collector.add(fc7, convs[1], actions[1], ins=outs6, outs=outs7)
+        found.append(_Conv(layer, weights, action))
+    return found
 
 
-def _add_scores(collector: _Collector, layout: Layout) -> None:
-    """Takes the other layers of a segmentation head, which are convolutions."""
-    source = collector.source
-    used = {row.source for row in collector.rows}
-    for name in source:
-        layer, _, kind = name.rpartition(".")
-        if kind != "weight" or name in used or source[name].ndim != 4:
-            continue
-        if HEAD_LAYER.fullmatch(layer):
-            path = "fc8" if DEEPLAB_SCORES.fullmatch(layer) else layer
-            collector.add(_head_layer(path, layer, source), source[name], COPIED)
+def _head_convs(source: Arrays) -> list[str]:
+    """Returns the convolutions that are called like layers of a segmentation network's head."""
+    layers = (name.rpartition(".") for name, array in source.items() if array.ndim == 4)
+    return [layer for layer, _, kind in layers if kind == "weight" and HEAD_LAYER.fullmatch(layer)]
 
 
 def _head_layer(path: str, name: str, names: Arrays) -> Layer:

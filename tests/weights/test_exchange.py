@@ -255,11 +255,11 @@ def write_released(path, rng, layers, *, fc6_taps, **scores):
     return write_caffemodel(path, layers, form="v1"), layers
 
 
-def test_released_deeplab_needs_no_decimation(tmp_path, rng, vgg16_layers):
+def test_head_of_a_released_deeplab_is_taken_as_it_is(tmp_path, rng, vgg16_layers):
     path, layers = write_released(
         tmp_path / "net", rng, vgg16_layers, fc6_taps=3, fc8_voc12=(21, 16, 1, 1)
     )
-    arrays, _, report = import_weights(path, "vgg16", head="largefov")
+    arrays, _, report = import_weights(path, "vgg16", head="own")
     assert report.counts == {"copied": 32}
     fc6, fc8 = layers["fc6"][0], layers["fc8_voc12"][0]
     np.testing.assert_array_equal(arrays["params/fc6/kernel"], fc6.transpose(2, 3, 1, 0))
@@ -273,10 +273,57 @@ def test_released_fcn_comes_with_its_scores_and_filters(tmp_path, rng, vgg16_lay
         "upscore2": (21, 21, 4, 4),
     }
     path, layers = write_released(tmp_path / "net", rng, vgg16_layers, fc6_taps=7, **scores)
-    arrays, _, report = import_weights(path, "vgg16", head="fcn")
+    arrays, _, report = import_weights(path, "vgg16", head="own")
     assert report.counts == {"copied": 35}
     upscore2 = layers["upscore2"][0]  # (in, out, height, width)
     np.testing.assert_array_equal(arrays["params/upscore2/kernel"], upscore2.transpose(2, 3, 0, 1))
+
+
+def test_scores_of_every_branch_are_taken(tmp_path, rng, vgg16_layers):
+    """As DeepLab v2 (ASPP) calls them; they are told apart by the number behind."""
+    branches = {f"fc8_voc12_{number}": (21, 16, 1, 1) for number in (1, 2)}
+    path, layers = write_released(tmp_path / "net", rng, vgg16_layers, fc6_taps=3, **branches)
+    arrays = import_weights(path, "vgg16", head="own").arrays
+    for number in (1, 2):
+        bias = layers[f"fc8_voc12_{number}"][1]
+        np.testing.assert_array_equal(arrays[f"params/fc8_{number}/bias"], bias)
+
+
+@pytest.mark.parametrize(
+    ("head", "fc6_taps", "scores", "message"),
+    [
+        # Filters that were trained on are not thrown away under a layer that looks at all of them.
+        ("largefov", 7, {"score_fr": (21, 16, 1, 1)},
+         "it is a segmentation network, with score_fr; take its head as it is, --head=own"),
+        ("fcn", 7, {"fc8_voc12": (21, 16, 1, 1)}, "a segmentation network, with fc8_voc12; take"),
+        ("largefov", 3, {}, "fc6 has 3x3 taps, ImageNet's has 7x7; take its head as it is"),
+        ("own", 3, {"fc8": (21, 16, 1, 1), "fc8_voc12": (21, 16, 1, 1)},
+         "fc8.weight and fc8_voc12.weight are both params/fc8/kernel here; leave one"),
+    ],
+)  # fmt: skip
+def test_import_rejects_a_head_that_does_not_fit(
+    tmp_path, rng, vgg16_layers, head, fc6_taps, scores, message
+):
+    path, _ = write_released(tmp_path / "net", rng, vgg16_layers, fc6_taps=fc6_taps, **scores)
+    with pytest.raises(ValueError, match=f"net: .*{message}"):
+        import_weights(path, "vgg16", head=head)
+
+
+def test_scores_of_imagenet_are_unused_as_a_convolution_too(tmp_path, vgg16_layers):
+    fc8 = [np.zeros((1000, FC_CHANNELS, 1, 1), np.float32), np.zeros(1000, np.float32)]
+    path = write_caffemodel(tmp_path / "net", vgg16_layers | {"fc8": fc8})
+    arrays, _, report = import_weights(path, "vgg16", head="fcn")
+    assert report.counts["unused"] == 2 and not any("fc8" in leaf for leaf in arrays)
+
+
+def test_head_without_norm_does_not_stand_on_a_backbone_with_one(tmp_path, rng):
+    """Of torchvision's vgg16_bn: no network here could take both."""
+    source = draw(networks.vgg16("torchvision", norm=True), rng)
+    write_safetensors(tmp_path / "vgg16_bn", source, {})
+    message = "its classifier.0 has no batch norm, as fc6 has here .*; import .* alone, --head=none"
+    for head in ("fcn", "largefov", "own"):
+        with pytest.raises(ValueError, match=message):
+            import_weights(tmp_path / "vgg16_bn", "vgg16", head=head)
 
 
 def test_imported_file_fills_the_network(tmp_path, vgg16_file):
@@ -361,9 +408,10 @@ def write_changed(tmp_path, layers, **changes):
         ({"conv1_1": [(64, 4, 3, 3), (64,)]}, "conv1_1.weight is 64x4x3x3 where 64x3x3x3 is exp"),
         ({"conv1_2": [(64, 64, 3, 3), (1,)]}, "conv1_2.bias is 1 where 64 is expected"),
         ({"conv1_2": [(64, 64, 3, 3)]}, "this is no vgg16: it has no conv1_2.bias"),
-        ({"fc6": None}, "it has no fc6.weight; import the backbone alone, head=none"),
+        ({"fc6": None}, "it has no fc6.weight; import the backbone alone, --head=none"),
         ({"fc6": [(64, 9 * 512), (64,)]}, "4608 inputs are no whole channels of 7x7"),
-        ({"fc6": [(64, 512, 4, 4), (64,)]}, "fc6 has 4x4 taps, the head wants 3x3"),
+        ({"fc6": [(64, 512, 4, 4), (64,)]}, "fc6 has 4x4 taps, ImageNet's has 7x7; take its"),
+        ({"fc7": [(64, 64, 3, 3), (64,)]}, "fc7 has 3x3 taps, ImageNet's has 1x1; take its"),
         ({"fc6": [(64, 256 * 49), (64,)]}, "fc6.weight is 64x12544, which does not follow 512"),
         ({"fc7": [(64, 60), (64,)]}, "fc7.weight is 64x60, which does not follow 64 channels"),
         ({"fc7": [(64, 64)]}, "it has no fc7.bias; import the backbone alone"),
@@ -398,7 +446,7 @@ def test_import_rejects_its_own_result(tmp_path, vgg16_file):
 def test_import_rejects_unknown_words(vgg16_file):
     with pytest.raises(ValueError, match="unknown network 'vgg'; known: vgg16, alexnet, resnet18"):
         import_weights(vgg16_file, "vgg")
-    with pytest.raises(ValueError, match="unknown head 'fc'; known: none, fcn, largefov, 4x4"):
+    with pytest.raises(ValueError, match="unknown head 'fc'; known: none, own, fcn, largefov, 4x4"):
         import_weights(vgg16_file, "vgg16", head="fc")
     with pytest.raises(ValueError, match="unknown preprocess 'bgr'; known: caffe, torchvision"):
         import_weights(vgg16_file, "vgg16", preprocess="bgr")
@@ -406,8 +454,10 @@ def test_import_rejects_unknown_words(vgg16_file):
 
 def test_resnet_has_no_head_to_import(tmp_path, rng):
     write_safetensors(tmp_path / "resnet18.safetensors", draw(networks.resnet(18), rng), {})
-    with pytest.raises(ValueError, match="no fc6 and fc7; import the backbone alone, head=none"):
+    with pytest.raises(ValueError, match="no fc6 and fc7; import the backbone alone, --head=none"):
         import_weights(tmp_path / "resnet18.safetensors", "resnet18", head="fcn")
+    with pytest.raises(ValueError, match="it has no head; import the backbone alone, --head=none"):
+        import_weights(tmp_path / "resnet18.safetensors", "resnet18", head="own")
 
 
 def test_real_lenet_is_no_vgg16(real_weights):
@@ -443,27 +493,33 @@ def test_export_gives_back_what_was_imported(tmp_path, rng, network, layout, hea
         np.testing.assert_array_equal(array, source[name])
 
 
-def test_export_and_import_again_is_the_same(tmp_path, rng):
-    """For what export does not give back as it was: folded biases, decimated heads, own layers."""
-    layout = networks.vgg16("torchvision", norm=True)
-    write_safetensors(tmp_path / "source", draw(layout, rng), {})
-    arrays = import_weights(tmp_path / "source", "vgg16", head="largefov").arrays
-    arrays["params/fc8/kernel"] = rng.random((1, 1, 16, 3), np.float32)
-    arrays["params/fc8/bias"] = rng.random(3, np.float32)
-    arrays["params/upscore8/kernel"] = rng.random((16, 16, 3, 3), np.float32)
-    del arrays["params/fc7/bias"]
-    for collection, leaf in (
-        ("params", "scale"), ("params", "bias"), ("batch_stats", "mean"), ("batch_stats", "var")
-    ):  # fmt: skip
-        arrays[f"{collection}/fc7/norm/{leaf}"] = rng.random(16, np.float32)
-    exported = export_weights(arrays, "vgg16", origin="torchvision")
-    assert exported["fc6.weight"].shape == (16, 512, 3, 3)
-    assert not exported["features.0.bias"].any()
-    write_safetensors(tmp_path / "exported", exported, {})
-    again = import_weights(tmp_path / "exported", "vgg16", head="largefov").arrays
-    assert set(again) == set(arrays)
-    for leaf, array in arrays.items():
-        np.testing.assert_array_equal(again[leaf], array)
+@pytest.mark.parametrize(
+    ("model", "origin", "options"),
+    [
+        ("vgg16_fcn8s", "caffe", {"fc_channels": 16, "upsampling": "learned"}),
+        ("vgg16_fcn32s", "torchvision", {"fc_channels": 16, "norm": "batch"}),
+        ("vgg16_deeplab_aspp", "caffe", {"fc_channels": 16, "sides": ("data", "pool4")}),
+        ("alexnet_fcn32s", "caffe", {"fc_channels": 16}),
+        ("mobilenetv2_fcn8s", "torchvision", {"first_expand": True}),
+        ("mobilenetv2_deeplab_largefov", "torchvision", {}),
+        ("resnet18_fcn8s", "torchvision", {}),
+        ("resnet18_deeplab_largefov", "torchvision", {}),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_export_and_import_again_is_the_same(tmp_path, model, origin, options):
+    shapes = shapes_of(get_model(model, num_classes=3, **options))
+    # Numbers that tell the places within a leaf, and the leaves, apart.
+    before = {
+        "/".join(path): np.arange(index, index + leaf.size, dtype=np.float32).reshape(leaf.shape)
+        for index, (path, leaf) in enumerate(_walk(shapes))
+    }
+    network = model.split("_")[0]
+    write_safetensors(tmp_path / "exported", export_weights(before, network, origin=origin), {})
+    after, _, report = import_weights(tmp_path / "exported", network, head="own")
+    assert set(after) == set(before) and "unused" not in report.counts
+    for leaf, array in before.items():
+        np.testing.assert_array_equal(after[leaf], array, leaf)
 
 
 def test_narrow_network_is_exported_too(rng):
