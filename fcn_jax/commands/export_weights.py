@@ -2,7 +2,8 @@
 
 import argparse
 import contextlib
-from pathlib import Path
+import dataclasses
+import json
 
 HELP = "write the weights of a run with the names of Caffe or torchvision"
 EXAMPLES = """\
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from flax.traverse_util import flatten_dict
 
+    from fcn_jax.models.zoo import get_model
     from fcn_jax.train.checkpoint import Checkpoints
     from fcn_jax.train.run_folder import RunFolder
     from fcn_jax.weights.exporter import export_weights
@@ -27,12 +29,18 @@ def run(args: argparse.Namespace) -> None:
 
     if not args.output.endswith(".safetensors"):
         raise ValueError(f"--output={args.output} must end in .safetensors")
-    config = RunFolder(args.workdir).read_config()
-    network = config["model"]["name"].split("_")[0]
-    with contextlib.closing(Checkpoints(Path(args.workdir) / "checkpoints")) as checkpoints:
+    folder = RunFolder(args.workdir)
+    section = folder.read_config()["model"]
+    model = get_model(**section, num_classes=1)  # however many: an image is prepared the same
+    checkpoints = Checkpoints(folder.path / "checkpoints")
+    with contextlib.closing(checkpoints):
         step = checkpoints.find_step(args.step)
         variables = flatten_dict(checkpoints.read_variables(step), sep="/")
-    arrays = export_weights(variables, network, origin=args.names)
-    metadata = {"network": config["model"]["name"], "step": str(step)}
+    arrays = export_weights(variables, section["name"].split("_")[0], origin=args.names)
+    metadata = {
+        "network": section["name"],
+        "step": str(step),
+        "preprocess": json.dumps(dataclasses.asdict(model.backbone.preprocess)),
+    }
     write_safetensors(args.output, arrays, metadata)
     print(f"wrote {len(arrays)} arrays of step {step} to {args.output}")

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess",
         default="",
-        help="caffe or torchvision, where the names in the file do not tell",
+        help="caffe or torchvision, where neither the file's metadata nor its names tell",
     )
     parser.add_argument(
         "--mean", metavar="FILE", help="a .binaryproto whose mean colour the weights expect"

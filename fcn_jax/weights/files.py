@@ -71,11 +71,10 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
         FileNotFoundError, ValueError: if there is no file, or it is not one of weights; it says so.
     """
     path = check_file(path)
-    with open(path, "rb") as file:
-        head = file.read(512)
+    head = _read_head(path)
     if head.startswith(b"PK"):
         return _read_zip(path)
-    if _is_safetensors(head, path.stat().st_size):
+    if _is_safetensors(head, path):
         return read_safetensors(path)[0]
     if re.match(rb"\x80[\x00-\x05]", head):
         return _read_torch(path)
@@ -168,9 +167,7 @@ def load_weights(path: str | Path) -> Weights:
         FileNotFoundError, ValueError: if it is not there, not ours, or not whole.
     """
     path = check_file(path)
-    with open(path, "rb") as file:
-        head = file.read(512)
-    if not _is_safetensors(head, path.stat().st_size):
+    if not _is_safetensors(_read_head(path), path):
         raise ValueError(f"{path} is not a saved .safetensors file; {IMPORT_FIRST}")
     arrays, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
@@ -179,23 +176,47 @@ def load_weights(path: str | Path) -> Weights:
         if array.dtype != np.float32 or not name.startswith(("params/", "batch_stats/")):
             raise ValueError(f"{path}: {name!r} is no float32 array of a network's variables")
     try:
-        preprocess = json.loads(metadata["preprocess"])
-        mean, std = preprocess["mean_rgb"], preprocess["std_rgb"]
+        preprocess = read_preprocess(metadata["preprocess"])
+        return Weights(arrays, metadata["network"], preprocess, metadata)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: its metadata are broken ({error}); import it again") from error
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Reads the metadata of a `.safetensors` file; a file of another format has none."""
+    path = check_file(path)
+    return read_safetensors(path)[1] if _is_safetensors(_read_head(path), path) else {}
+
+
+def read_preprocess(text: str) -> dict[str, Any]:
+    """Reads what metadata say of how an image must be prepared.
+
+    Raises:
+        ValueError: if they do not say all of it.
+    """
+    try:
+        preprocess = json.loads(text)
+        mean, std = (list(map(float, preprocess[key])) for key in ("mean_rgb", "std_rgb"))
         if len(mean) != 3 or len(std) != 3 or not isinstance(preprocess["bgr"], bool):
             raise ValueError("three means, three deviations and true or false are expected")
-        preprocess = {"mean_rgb": mean, "std_rgb": std, "bgr": preprocess["bgr"]}
-        return Weights(arrays, metadata["network"], preprocess, metadata)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: its metadata are broken ({error}); import it again") from error
+        raise ValueError(f"preprocess={text}: {error}") from error
+    return {"mean_rgb": mean, "std_rgb": std, "bgr": preprocess["bgr"]}
 
 
 IMPORT_FIRST = "import it first: python launch.py import_weights --help"
 SAVE_STATE_DICT = "save model.state_dict() alone"
 
 
-def _is_safetensors(head: bytes, size: int) -> bool:
+def _read_head(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(512)
+
+
+def _is_safetensors(head: bytes, path: Path) -> bool:
     length = int.from_bytes(head[:8], "little")
-    return head[8:9] == b"{" and length < 2**32 and (length + 8 <= size or b'"dtype"' in head)
+    whole = length + 8 <= path.stat().st_size
+    return head[8:9] == b"{" and length < 2**32 and (whole or b'"dtype"' in head)
 
 
 def _read_caffemodel(path: Path) -> dict[str, list[np.ndarray]]:

@@ -12,13 +12,19 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fcn_jax.weights import layouts
 from fcn_jax.weights.caffe import read_binaryproto
-from fcn_jax.weights.files import FORMAT, check_file, read_weights
+from fcn_jax.weights.files import (
+    FORMAT,
+    check_file,
+    read_metadata,
+    read_preprocess,
+    read_weights,
+)
 from fcn_jax.weights.layouts import format_shape
 from fcn_jax.weights.networks import HEAD_LAYER, LAYOUTS, PREPROCESS, Layer, Layout, check_known
 from fcn_jax.weights.transplant import (
@@ -83,8 +89,9 @@ def import_weights(
         head: one of `HEADS`. `fcn`, `largefov` and `4x4` make fc6 and fc7 of such a network out of
             ImageNet's; `own` is for a segmentation network, released or exported.
         seed: of the choice of filters where the head keeps only some.
-        preprocess: `caffe` or `torchvision`, what the weights expect of an image; None for what
-            their names say. Weights of Caffe's that were given torchvision's names need it.
+        preprocess: `caffe` or `torchvision`, what the weights expect of an image; None for what the
+            file's metadata say, as `export_weights` writes them, or else its names. Weights of
+            Caffe's that others gave torchvision's names need it.
         mean: a `.binaryproto` whose mean colour the weights expect instead.
     Raises:
         FileNotFoundError, ValueError: if the file is none of this network.
@@ -95,8 +102,7 @@ def import_weights(
     source = read_weights(path)
     try:
         layout = find_layout(network, source)
-        preprocess = preprocess or layout.origin
-        check_known("preprocess", preprocess, PREPROCESS)
+        image = _find_preprocess(path, preprocess, origin=layout.origin)
         convs = _find_head(source, layout, head, np.random.default_rng(seed))
         collector = _Collector(source)
         for layer in layout.layers:
@@ -105,7 +111,6 @@ def import_weights(
             collector.add(conv)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    image = dict(PREPROCESS[preprocess])
     if mean is not None:
         image["mean_rgb"] = _read_mean_rgb(mean)
     with open(path, "rb") as file:
@@ -121,6 +126,18 @@ def import_weights(
         "sha256": sha256,
     }
     return Imported(collector.arrays, metadata, Report(tuple(collector.rows + collector.unused)))
+
+
+def _find_preprocess(path: Path, preprocess: str | None, *, origin: str) -> dict[str, Any]:
+    metadata = read_metadata(path)
+    if not preprocess and "preprocess" in metadata:
+        try:
+            return read_preprocess(metadata["preprocess"])
+        except ValueError as error:
+            raise ValueError(f"its metadata are broken ({error}); give --preprocess") from error
+    preprocess = preprocess or origin
+    check_known("preprocess", preprocess, PREPROCESS)
+    return dict(PREPROCESS[preprocess])
 
 
 def _read_mean_rgb(path: str | Path) -> list[float]:

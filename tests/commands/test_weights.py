@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 import safetensors.numpy
-from flax.traverse_util import unflatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fcn_jax.models.zoo import get_model
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.state import TrainState
 from fcn_jax.weights.files import load_weights
-from fcn_jax.weights.networks import mobilenet_v2
+from fcn_jax.weights.networks import PREPROCESS, mobilenet_v2
+from tests.conftest import shapes_of
 from tests.weights.test_exchange import draw
 
 
@@ -22,20 +24,24 @@ def released(tmp_path, rng):
     return path
 
 
+def save_run(workdir, arrays, **model):
+    """Writes what export_weights reads of a run."""
+    variables = unflatten_dict({k: np.array(v) for k, v in arrays.items()}, sep="/")
+    variables = {"batch_stats": {}, **variables}
+    state = TrainState(step=np.zeros((), np.int32), opt_state={}, **variables)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints.save(7, state)
+    checkpoints.close()
+    (workdir / "config.json").write_text(json.dumps({"model": model}))
+
+
 def test_weights_come_back_as_they_were(launch, released, tmp_path):
     ours, workdir = tmp_path / "deep" / "ours.safetensors", tmp_path / "run"
     code, out, err = launch("import_weights", released, "--network=mobilenetv2", f"--output={ours}")
     assert (code, err) == (0, "")
     assert "260 copied" in out and f"--config.init.weights={ours}" in out
 
-    variables = unflatten_dict(
-        {k: np.array(v) for k, v in load_weights(ours).arrays.items()}, sep="/"
-    )
-    state = TrainState(step=np.zeros((), np.int32), opt_state={}, **variables)
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    checkpoints.save(7, state)
-    checkpoints.close()
-    (workdir / "config.json").write_text(json.dumps({"model": {"name": "mobilenetv2_fcn8s"}}))
+    save_run(workdir, load_weights(ours).arrays, name="mobilenetv2_fcn8s")
     back = tmp_path / "back.safetensors"
     words = [f"--workdir={workdir}", "--names=torchvision", f"--output={back}"]
     code, out, err = launch("export_weights", *words)
@@ -44,6 +50,20 @@ def test_weights_come_back_as_they_were(launch, released, tmp_path):
     assert len(after) == 260 and not set(after) - set(before)
     for name, array in after.items():
         np.testing.assert_array_equal(array, before[name], name)
+
+
+def test_an_exported_file_says_how_its_images_are_prepared(launch, tmp_path):
+    """In the words of torchvision, and still prepared as Caffe does it."""
+    shapes = shapes_of(get_model("resnet18_fcn32s", num_classes=3))
+    arrays = {k: np.ones(v.shape, v.dtype) for k, v in flatten_dict(shapes, sep="/").items()}
+    workdir, there, ours = tmp_path / "run", tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_run(workdir, arrays, name="resnet18_fcn32s", preprocess="caffe")
+    words = [f"--workdir={workdir}", "--names=torchvision", f"--output={there}"]
+    assert launch("export_weights", *words)[0] == 0
+    words = [there, "--network=resnet18", "--head=own", f"--output={ours}"]
+    assert launch("import_weights", *words)[0] == 0
+    weights = load_weights(ours)
+    assert weights.preprocess == PREPROCESS["caffe"] and set(weights.arrays) == set(arrays)
 
 
 def test_mistakes_are_told_in_a_line_or_two_and_nothing_is_written(launch, released, tmp_path):

@@ -381,6 +381,34 @@ def test_preprocessing_may_be_given(tmp_path, vgg16_file):
     }
 
 
+def test_preprocessing_is_what_the_metadata_say(tmp_path, rng):
+    """Names do not tell everything: our own exports, of whatever they were trained on, say it."""
+    image = {"mean_rgb": [30.0, 20.0, 10.0], "std_rgb": [1.0, 1.0, 2.0], "bgr": True}
+    source = draw(networks.torchvision_alexnet(), rng)
+    write_safetensors(tmp_path / "exported", source, {"preprocess": json.dumps(image)})
+    (tmp_path / "mean").write_bytes(blob(np.full((3, 4, 5), 7, np.float32), legacy=True))
+    given = {"preprocess": "torchvision"}, {"mean": tmp_path / "mean"}
+    found, named, averaged = (
+        json.loads(
+            import_weights(tmp_path / "exported", "alexnet", **options).metadata["preprocess"]
+        )
+        for options in ({}, *given)
+    )
+    assert found == image
+    assert named == networks.PREPROCESS["torchvision"]
+    assert averaged == image | {"mean_rgb": [7.0, 7.0, 7.0]}
+
+
+def test_broken_metadata_ask_for_the_preprocessing(tmp_path, rng):
+    source = draw(networks.torchvision_alexnet(), rng)
+    write_safetensors(tmp_path / "exported", source, {"preprocess": "imagenet"})
+    with pytest.raises(
+        ValueError, match=r"its metadata are broken \(preprocess=imagenet: .* give -"
+    ):
+        import_weights(tmp_path / "exported", "alexnet")
+    import_weights(tmp_path / "exported", "alexnet", preprocess="caffe")
+
+
 @pytest.mark.parametrize("channels", [1, 4])
 def test_import_rejects_a_mean_of_other_channels(tmp_path, vgg16_file, channels):
     (tmp_path / "mean").write_bytes(blob(np.ones((channels, 4, 5), np.float32), legacy=True))

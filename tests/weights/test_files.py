@@ -27,6 +27,9 @@ METADATA = {
 }
 
 
+GREY = json.dumps({"mean_rgb": [3.0], "std_rgb": [1.0], "bgr": False})
+
+
 @pytest.fixture
 def arrays(rng):
     """What torch may have in a state dict."""
@@ -345,8 +348,9 @@ def test_saved_file_has_the_mode_that_the_umask_leaves(tmp_path, umask, mode):
         ({"features.0.weight": np.ones(2, np.float32)}, {"format": "pt"}, "import it first: "),
         ({"params/a": np.ones(2)}, METADATA, "'params/a' is no float32 array"),
         ({"a": np.ones(2, np.float32)}, METADATA, "'a' is no float32 array of a network"),
-        ({}, METADATA | {"preprocess": "{}"}, r"metadata are broken \('mean_rgb'\)"),
+        ({}, METADATA | {"preprocess": "{}"}, r"metadata are broken \(preprocess={}: 'mean_rgb'\)"),
         ({}, METADATA | {"preprocess": "BGR"}, "metadata are broken"),
+        ({}, METADATA | {"preprocess": GREY}, "three means, three deviations and true or false"),
         ({}, {"format": "fcn_jax"}, r"metadata are broken \('preprocess'\)"),
     ],
 )
