@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     folder = RunFolder(args.workdir)
     section = folder.read_config()["model"]
     model = get_model(**section, num_classes=1)  # however many: an image is prepared the same
-    checkpoints = Checkpoints(folder.path / "checkpoints")
+    checkpoints = Checkpoints(folder.path / "checkpoints", read_only=True)
     with contextlib.closing(checkpoints):
         step = checkpoints.find_step(args.step)
         variables = flatten_dict(checkpoints.read_variables(step), sep="/")

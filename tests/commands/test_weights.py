@@ -66,6 +66,20 @@ def test_an_exported_file_says_how_its_images_are_prepared(launch, tmp_path):
     assert weights.preprocess == PREPROCESS["caffe"] and set(weights.arrays) == set(arrays)
 
 
+def test_export_leaves_a_training_that_writes_in_peace(launch, tmp_path):
+    workdir = tmp_path / "run"
+    save_run(workdir, {"params/score_fr/bias": np.ones(3)}, name="resnet18_fcn32s")
+    half_written = workdir / "checkpoints" / "8.orbax-checkpoint-tmp"
+    half_written.mkdir()
+    words = [
+        f"--workdir={workdir}",
+        "--names=torchvision",
+        f"--output={tmp_path / 'a.safetensors'}",
+    ]
+    launch("export_weights", *words)
+    assert half_written.exists()
+
+
 def test_mistakes_are_told_in_a_line_or_two_and_nothing_is_written(launch, released, tmp_path):
     output = tmp_path / "ours.safetensors"
     text = tmp_path / "deploy.prototxt"
