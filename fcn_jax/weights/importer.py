@@ -112,6 +112,11 @@ def import_weights(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if mean is not None:
+        if not image["bgr"]:
+            raise ValueError(
+                f"{mean} is a mean of Caffe's, and {path} has names of torchvision's, whose images "
+                "are scaled as well; give --preprocess=caffe if its weights are Caffe's"
+            )
         image["mean_rgb"] = _read_mean_rgb(mean)
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -416,6 +416,13 @@ def test_import_rejects_a_mean_of_other_channels(tmp_path, vgg16_file, channels)
         import_weights(vgg16_file, "vgg16", mean=tmp_path / "mean")
 
 
+def test_mean_of_caffes_is_not_for_images_of_torchvisions(tmp_path, vgg16_file):
+    mean = tmp_path / "mean.binaryproto"
+    mean.write_bytes(blob(np.ones((3, 2, 2), np.float32), legacy=True))
+    with pytest.raises(ValueError, match="is a mean of Caffe's, .* give --preprocess=caffe"):
+        import_weights(vgg16_file, "vgg16", preprocess="torchvision", mean=mean)
+
+
 def test_metadata_name_the_source(vgg16_file):
     metadata = import_weights(vgg16_file, "vgg16").metadata
     assert metadata["sha256"] == hashlib.sha256(vgg16_file.read_bytes()).hexdigest()
