@@ -31,6 +31,7 @@ def make_config(
             "model": {
                 "width": width,
                 "norm": "batch",
+                "preprocess": "caffe",
                 "dropout": 0.0,
                 "dtype": "float32",
                 "remat": False,

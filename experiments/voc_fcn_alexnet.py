@@ -13,7 +13,7 @@ from experiments import _voc
 def get_config():
     # The release gives only score_fr its own multipliers: Caffe's defaults are 1 for all else.
     return _voc.fcn(
-        {"name": "alexnet_fcn32s"},
+        {"name": "alexnet_fcn32s", "one_tower": False},
         learning_rate=1e-4,
         momentum=0.9,
         init={"weights": "weights/alexnet_fcn.safetensors"},

@@ -176,18 +176,18 @@ def vgg16(params, images):
     return blobs
 
 
-def alexnet(params, images):
-    """Runs the AlexNet of the FCN release."""
+def alexnet(params, images, *, one_tower=False):
+    """Runs the AlexNet of the FCN release, or torchvision's, of one tower."""
     blobs, blob = {}, caffe_input(images)
+    groups = {} if one_tower else {"groups": 2}
     for stage, options in enumerate(
-        [{"stride": 4, "pad": 100}, {"pad": 2, "groups": 2}, {"pad": 1}]
-        + [{"pad": 1, "groups": 2}] * 2,
+        [{"stride": 4, "pad": 100}, {"pad": 2, **groups}, {"pad": 1}] + [{"pad": 1, **groups}] * 2,
         start=1,
     ):
         blob = blobs[f"conv{stage}"] = conv_of(params, f"conv{stage}", blob, **options)
         if stage in (1, 2, 5):
             blob = blobs[f"pool{stage}"] = caffe_pool(blob, "max", kernel=3, stride=2)
-        if stage in (1, 2):
+        if stage in (1, 2) and not one_tower:
             blob = blobs[f"norm{stage}"] = local_response_norm(blob)
     return blobs
 

@@ -74,6 +74,7 @@ def alexnet_fcn(
     axis_name: str | None = None,
     width: float = 1.0,
     norm: str = "none",
+    one_tower: bool = False,
     padding: str = "caffe",
     fc6_kernel: int = 6,
     fc_channels: int = 4096,
@@ -85,6 +86,7 @@ def alexnet_fcn(
     """Makes FCN-AlexNet (stride 32); the defaults are the released network.
 
     Args:
+        one_tower: takes the AlexNet that torchvision has weights of.
         padding: `caffe` pads conv1 by 100 pixels and fc6 by none; `same` pads every layer so that
             its units stay where they are, which takes less time on small images.
         fc6_kernel: padded `same`, an even one has its units between those of pool5, and one more.
@@ -97,6 +99,7 @@ def alexnet_fcn(
         backbone=AlexNet(
             width=width,
             norm=batch_norm,
+            one_tower=one_tower,
             pad=100 if caffe else 5,
             pool_pad=0 if caffe else 1,
             preprocess=make_preprocess(preprocess),

@@ -1,5 +1,7 @@
 """AlexNet and its FCN, and what making a classifier convolutional does and does not change."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -24,14 +26,22 @@ def _draw_images(rng, height, width):
     return jnp.asarray(rng.integers(0, 256, (1, height, width, 3)), jnp.float32)
 
 
-@pytest.mark.parametrize("upsampling", ["bilinear", "learned"])
-def test_fcn_alexnet_matches_numpy_layer_by_layer(rng, draw_variables, run_blobs, upsampling):
-    model = _tiny(upsampling=upsampling)
+@pytest.mark.parametrize(
+    ("upsampling", "one_tower"), [("bilinear", False), ("learned", False), ("bilinear", True)]
+)
+def test_fcn_alexnet_matches_numpy_layer_by_layer(
+    rng, draw_variables, run_blobs, upsampling, one_tower
+):
+    model = _tiny(upsampling=upsampling, one_tower=one_tower)
     variables = draw_variables(model)
     images = _draw_images(rng, 97, 143)
     blobs, _ = run_blobs(model, variables, images)
     expected = oracles.fcn(
-        variables["params"], images, backbone=oracles.alexnet, crops={"score": 18}, taps=63
+        variables["params"],
+        images,
+        backbone=partial(oracles.alexnet, one_tower=one_tower),
+        crops={"score": 18},
+        taps=63,
     )
     assert list(blobs) == list(expected)
     for name, values in expected.items():

@@ -98,6 +98,7 @@ def _walk(tree, path=()):
         (networks.vgg16("torchvision", norm=False), "vgg16_deeplab_largefov", {}),
         (networks.vgg16("torchvision", norm=True), "vgg16_fcn8s", {"norm": "batch"}),
         (networks.caffenet(), "alexnet_fcn32s", {}),
+        (networks.torchvision_alexnet(), "alexnet_fcn32s", {"one_tower": True}),
         (networks.resnet(18), "resnet18_fcn32s", {}),
         (networks.resnet(50), "resnet50_deeplab_largefov", {}),
         (networks.resnet(101), "resnet101_deeplab_largefov", {}),
