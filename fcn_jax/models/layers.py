@@ -108,7 +108,9 @@ class Conv(nn.Module):
         form = plain_conv if self.is_initializing() else conv
         maps = form(blob.maps, kernel.astype(dtype), self.window, groups=self.groups)
         if bias is not None:
-            maps = maps + bias.astype(dtype)
+            # In float32, and so is the sum of its gradient over all pixels: in bfloat16 that would
+            # stop to grow at 256 times what a pixel adds.
+            maps = (maps.astype(jnp.float32) + bias).astype(dtype)
         else:
             maps = nn.BatchNorm(
                 use_running_average=False,

@@ -38,3 +38,19 @@ def test_stored_statistics_normalise_by_their_formula_and_so_do_the_gradients(rn
         results.append((maps, pull_back(grad)))
     for actual, expected in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(actual, expected, atol=1e-4)  # sums of up to 240 products
+
+
+def test_gradient_of_a_bias_in_bfloat16_is_the_sum_over_all_pixels():
+    module = Conv(1, Window(1), activation=None)
+    blob = Blob(jnp.ones((2, 64, 64, 1), jnp.bfloat16))
+
+    @jax.jit
+    @jax.grad
+    def bias_grad(bias):
+        params = {"kernel": jnp.ones((1, 1, 1, 1)), "bias": bias}
+        maps = module.apply({"params": params}, blob, train=True).maps
+        assert maps.dtype == jnp.bfloat16
+        return maps.astype(jnp.float32).sum()
+
+    # Each pixel adds one; in bfloat16, 256 + 1 is 256.
+    np.testing.assert_array_equal(bias_grad(jnp.zeros(1)), [2 * 64 * 64])
