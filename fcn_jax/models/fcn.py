@@ -5,6 +5,7 @@ shelhamer/fcn.berkeleyvision.org. All layer names are the release's.
 """
 
 from fractions import Fraction
+from functools import reduce
 from itertools import pairwise
 
 import flax.linen as nn
@@ -23,7 +24,7 @@ from fcn_jax.models.layers import (
     Scale,
     fc_layers,
 )
-from fcn_jax.ops.geometry import Upscore, Window, crop_offset
+from fcn_jax.ops.geometry import Upscore, Window, crop_offset, output_size
 
 UPSAMPLINGS = ("bilinear", "learned")
 FUSIONS = ("sum", "concat")
@@ -40,7 +41,8 @@ class FCN(nn.Module):
       pixels, or by 2 * factor - 1, which put them on one: by those that meet the finer map's units.
       After VGG16's pools the former do (64 taps in FCN-32s); where all units lie on pixels, as in
       AlexNet and ResNets, the latter do (63). For maps that windows made one of them always does.
-    - Two maps meet where both have units: of the two, the one that begins first is cut.
+    - Two maps meet where both have units: of the two, the one that begins first is cut to the
+      other. Above a smaller fc6 than the release's it can end first too, where the other is then cut.
     - The last map is cut to the image, from the pixel that lies on the image's first one.
 
     Attributes:
@@ -107,9 +109,17 @@ class FCN(nn.Module):
             raise ValueError(f"unknown model.fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
         if unknown := [skip for skip in self.skips if skip not in features]:
             raise ValueError(f"unknown skips {unknown}; the backbone has {', '.join(features)}")
+        *_, top = features.values()
+        if self.fc and (fc6 := self.fc[0][0]).extent > 1 + 2 * fc6.pad:
+            # It takes units away. If one pixel has enough of them, the logits cover every image.
+            units = reduce(lambda size, layer: output_size(layer, size), top.paths[0], 1)
+            if fc6.extent > units + 2 * fc6.pad:
+                raise ValueError(
+                    f"model.fc6_kernel={fc6.kernel} is too large to score every image: "
+                    f"model.padding=caffe takes at most {units}, model.padding=same any"
+                )
         strides = [features[skip].stride for skip in self.skips]
-        deepest = list(features.values())[-1].stride
-        if strides[:1] > [deepest] or any(coarse <= fine for coarse, fine in pairwise(strides)):
+        if strides[:1] > [top.stride] or any(coarse <= fine for coarse, fine in pairwise(strides)):
             raise ValueError(f"skips={self.skips} must go from coarse to fine, each of them once")
         if self.skip_scales and len(self.skip_scales) != len(self.skips):
             raise ValueError(f"skip_scales={self.skip_scales} must be one for each of {self.skips}")
@@ -148,7 +158,15 @@ class FCN(nn.Module):
             tap = self.score(tap_name, tap)
         # Padded by 100 the skip is the larger map and begins first; otherwise the upsampled is.
         if crop_offset(tap.paths[0], upscore.paths[0]) >= 0:
-            tap = Crop(name=f"{tap_name}c")(tap, upscore)
+            tap, upscore = self.meet(tap, upscore, names=(tap_name, name))
         else:
-            upscore = Crop(name=f"{name}c")(upscore, tap)
+            upscore, tap = self.meet(upscore, tap, names=(name, tap_name))
         return join(name=f"fuse_{skip}")(upscore, tap)
+
+    def meet(self, first: Blob, other: Blob, *, names: tuple[str, str]) -> tuple[Blob, Blob]:
+        """Cuts the blob that begins first to the other one, and this to where the first ends."""
+        first_name, other_name = names
+        first = Crop(whole=False, name=f"{first_name}c")(first, other)
+        if first.maps.shape[1:3] != other.maps.shape[1:3]:
+            other = Crop(name=f"{other_name}c")(other, first)
+        return first, other

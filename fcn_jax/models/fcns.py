@@ -43,7 +43,8 @@ def vgg16_fcn(
     Args:
         padding: `caffe` pads conv1_1 by 100 pixels and fc6 by none; `same` pads every convolution
             so that it keeps the size, which takes a third of the time on small images.
-        fc6_kernel: odd.
+        fc6_kernel: padded `caffe`, at most the released 7, which is what pool5 has of one pixel; odd
+            where pool5 is a skip.
     """
     caffe = is_caffe(padding)
     batch_norm = make_norm(norm, axis_name)
@@ -89,7 +90,8 @@ def alexnet_fcn(
         one_tower: takes the AlexNet that torchvision has weights of.
         padding: `caffe` pads conv1 by 100 pixels and fc6 by none; `same` pads every layer so that
             its units stay where they are, which takes less time on small images.
-        fc6_kernel: padded `same`, an even one has its units between those of pool5, and one more.
+        fc6_kernel: padded `caffe`, at most the released 6, which is what pool5 has of one pixel.
+            Padded `same`, an even one has its units between those of pool5, and one more.
     """
     caffe = is_caffe(padding)
     batch_norm = make_norm(norm, axis_name)

@@ -215,9 +215,12 @@ class Crop(nn.Module):
     Attributes:
         offset: None begins on the reference's first unit; a number begins there whatever the
             geometry says.
+        whole: whether the reference has to be covered; otherwise a blob that ends before it is cut
+            where it ends.
     """
 
     offset: int | None = None
+    whole: bool = True
 
     def __call__(self, blob: Blob, reference: Blob) -> Blob:
         offset = self.offset
@@ -225,7 +228,8 @@ class Crop(nn.Module):
             offset = geometry.crop_offset(blob.paths[0], reference.paths[0])
         height, width = reference.maps.shape[1:3]
         have, want = blob.maps.shape[1:3], (offset + height, offset + width)
-        if offset < 0 or want[0] > have[0] or want[1] > have[1]:
+        short = want[0] > have[0] or want[1] > have[1]
+        if offset < 0 or (self.whole and short):
             raise ValueError(
                 f"{self.name}: cannot cut {height}x{width} at {offset} out of {have[0]}x{have[1]}"
             )

@@ -187,6 +187,25 @@ def test_logits_have_the_size_of_the_image_whatever_the_skips(padding, skips):
     assert _logits_sizes(model, sizes) == sizes
 
 
+@pytest.mark.parametrize(
+    ("kernel", "skips", "cut"),
+    [
+        (3, SKIPS[:2], ["upscore_pool4c"]),
+        (2, SKIPS[:1], ["upscore2c"]),
+        (4, SKIPS, ["upscore_pool3c", "upscore_pool2c"]),
+    ],
+    ids=str,
+)
+def test_a_smaller_fc6_leaves_units_that_no_skip_has_and_they_are_cut(kernel, skips, cut):
+    model = _tiny("vgg16_fcn8s", skips=skips, fc6_kernel=kernel)
+    for height, width in [(1, 7), (360, 480)]:
+        rows = layer_table(model, height=height, width=width)
+        assert (rows[-1].height, rows[-1].width) == (height, width)
+        assert (rows[-1].stride, rows[-1].start) == (1, 0)
+        crops = [row.name for row in rows if row.kind == "Crop" and row.name.startswith("up")]
+        assert crops == cut
+
+
 @pytest.mark.parametrize("fusion", ["sum", "concat"])
 @pytest.mark.parametrize("skips", [SKIPS[:count] for count in range(5)] + [("pool3",)], ids=str)
 def test_units_on_pixels_leave_no_pixel_without_logits(skips, fusion):
@@ -285,6 +304,13 @@ def test_upscore_pad_displaces_the_logits_by_half_the_stride_less_half_a_pixel()
 def test_fcn_rejects_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
         _logits_sizes(_small(BETWEEN, **options), [])
+
+
+@pytest.mark.parametrize(("name", "released"), [("vgg16_fcn8s", 7), ("alexnet_fcn32s", 6)])
+def test_caffe_padding_rejects_a_larger_fc6_than_the_released_one(name, released):
+    message = f"fc6_kernel={released + 1} .*: model.padding=caffe takes at most {released}, model"
+    with pytest.raises(ValueError, match=message):
+        _logits_sizes(_tiny(name, fc6_kernel=released + 1), [])
 
 
 def test_fcn_rejects_a_skip_that_is_coarser_than_the_deepest_features():
