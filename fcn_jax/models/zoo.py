@@ -14,8 +14,9 @@ from fcn_jax.models.deeplabs import (
 )
 from fcn_jax.models.fcns import alexnet_fcn, mobilenetv2_fcn, resnet_fcn, vgg16_fcn
 
-# Of the computation; parameters, logits and loss are always float32.
-DTYPES = ("float32", "bfloat16", "float16")
+# Of the computation; parameters, logits and loss are always float32. Not float16: beyond 65504 its
+# gradients overflow, as those of a loss summed over all pixels do, and nothing scales the loss here.
+DTYPES = ("float32", "bfloat16")
 MIN_WIDTH = 1 / 64  # one channel in conv1
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {

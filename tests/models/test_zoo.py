@@ -229,6 +229,11 @@ def test_get_model_rejects_an_unknown_norm(name):
         get_model(name, num_classes=2, norm="group")
 
 
+def test_get_model_rejects_float16():
+    with pytest.raises(ValueError, match="unknown model.dtype 'float16'; known: float32, bfloat16"):
+        get_model("vgg16_fcn8s", num_classes=2, dtype="float16")
+
+
 def test_get_model_rejects_an_unknown_padding():
     expected = "unknown model.padding 'valid'; known: caffe, same"
     with pytest.raises(ValueError, match=expected):
