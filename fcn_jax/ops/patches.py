@@ -1,4 +1,7 @@
-"""Convolution as one matrix product: of all patches, written out, with the kernel as it lies."""
+"""Convolution as one matrix product: of all patches, written out, with the kernel as it lies.
+
+What comes back to a pixel from the taps that met it is added up in float32 at least.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +14,8 @@ def convolve(
     maps: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], layer: Window
 ) -> Float[Array, "b H W o"]:
     """Cross-correlates `maps` with `kernel`."""
-    padded = jnp.pad(maps, [(0, 0), layer.padding, layer.padding, (0, 0)])
+    wide = jnp.promote_types(maps.dtype, jnp.float32)
+    padded = jnp.pad(maps, [(0, 0), layer.padding, layer.padding, (0, 0)]).astype(wide)
     size = [output_size(layer, side) for side in maps.shape[1:3]]
 
     def met(tap, count):
@@ -19,7 +23,7 @@ def convolve(
         return slice(start, start + (count - 1) * layer.stride + 1, layer.stride)
 
     patches = [
-        padded[:, met(row, size[0]), met(column, size[1])]
+        padded[:, met(row, size[0]), met(column, size[1])].astype(maps.dtype)
         for row, column in np.ndindex(layer.kernel, layer.kernel)
     ]
     patches = jnp.stack(patches, axis=3).reshape(len(maps) * size[0] * size[1], -1)

@@ -1,6 +1,7 @@
 """Convolution tap by tap: a matrix product over the channels of the pixels that a tap meets.
 
-What a tap meets in the padding is left out. Products are added up in float32 at least.
+What a tap meets in the padding is left out. Products are added up in float32 at least, and so is what
+comes back to a pixel from the taps that met it.
 """
 
 import itertools
@@ -28,11 +29,12 @@ def convolve(
     wide = jnp.promote_types(maps.dtype, jnp.float32)
     height, width = (output_size(layer, size) for size in maps.shape[1:3])
     output = jnp.zeros((maps.shape[0], height, width, kernel.shape[-1]), wide)
+    wide_maps = maps.astype(wide)
     for weights, (rows, columns) in zip(
         kernel.reshape(-1, *kernel.shape[2:]), _taps(layer, maps), strict=True
     ):
         if rows.count and columns.count:
-            pixels = maps[:, rows.pixels(layer), columns.pixels(layer)]
+            pixels = wide_maps[:, rows.pixels(layer), columns.pixels(layer)].astype(maps.dtype)
             flat = pixels.reshape(-1, pixels.shape[-1])
             product = jnp.matmul(flat, weights, preferred_element_type=wide)
             beyond = [rows.beyond(height), columns.beyond(width)]

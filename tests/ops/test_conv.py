@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from fcn_jax.ops import patches, taps
 from fcn_jax.ops.conv import conv
 from fcn_jax.ops.geometry import Upscore, Window, output_size
 from fcn_jax.ops.upsample import conv_transpose
@@ -240,6 +241,15 @@ def test_depthwise_conv_of_bfloat16_sums_in_float32():
     np.testing.assert_array_equal(output, jnp.full_like(output, 256 + 8))
     np.testing.assert_array_equal(maps_grad[0, 2:-2, 2], jnp.full((296, 2), 256 + 8))
     np.testing.assert_array_equal(taps_grad, jnp.full_like(taps, 298 * 3))
+
+
+@pytest.mark.parametrize("form", [patches.convolve, taps.convolve], ids=["patches", "taps"])
+def test_gradients_of_bfloat16_maps_are_summed_over_the_taps_in_float32(form):
+    maps = jnp.ones((1, 6, 6, 1), jnp.bfloat16)
+    kernel = jnp.ones((3, 3, 1, 1), jnp.bfloat16).at[[0, 2], [0, 2]].set(256)
+    maps_grad = jax.jit(jax.grad(lambda maps: form(maps, kernel, Window(3)).sum()))(maps)
+    # In bfloat16, 256 + 1 is 256, and 519 is 520.
+    np.testing.assert_array_equal(maps_grad[0, 2:4, 2:4], jnp.full((2, 2, 1), 2 * 256 + 7 + 1))
 
 
 @pytest.mark.parametrize(("groups", "features"), [(8, 8), (2, 6)])
