@@ -23,6 +23,7 @@ class Row(NamedTuple):
     Attributes:
         name: the path of its parameters, without `backbone`.
         layer: its geometry; None for what moves no unit, such as a sum.
+        scores: whether it is a head's convolution that makes class scores of features.
         height, width, channels: of its output.
         stride, start: image pixels between units, and the image position of unit 0's centre.
         field: the largest receptive field of a unit, in image pixels.
@@ -33,6 +34,7 @@ class Row(NamedTuple):
     name: str
     kind: str
     layer: geometry.Layer | None
+    scores: bool
     height: int
     width: int
     channels: int
@@ -72,9 +74,8 @@ def output_stride(rows: Sequence[Row]) -> int:
 
 
 def finest_stride(rows: Sequence[Row]) -> int:
-    """Returns the stride of the finest map that is scored, which the last upsampling starts from."""
-    last = [row for row in rows if isinstance(row.layer, geometry.Upscore)][-1]
-    return int(last.stride * last.layer.stride)
+    """Returns the stride of the finest map that is scored."""
+    return int(min(row.stride for row in rows if row.scores))
 
 
 def _row(module: nn.Module, path: tuple[str, ...], args, output: layers.Blob, params) -> Row:
@@ -86,8 +87,11 @@ def _row(module: nn.Module, path: tuple[str, ...], args, output: layers.Blob, pa
     incoming = args[0].maps.shape
     incoming_paths = [blob.paths[0] for blob in args if isinstance(blob, layers.Blob)]
     layer = None if output.paths[0] in incoming_paths else output.paths[0][-1]
+    scores = False
     match module:
-        case layers.Conv(groups=groups):
+        case layers.Conv(groups=groups, activation=activation):
+            # Inside of a backbone, what has no activation goes into a sum.
+            scores = activation is None and path[0] != "backbone"
             multiply_adds = units * layer.kernel**2 * incoming[3] // groups
         case layers.LearnedUpscore():
             multiply_adds = prod(incoming[1:]) * layer.kernel**2 * channels
@@ -100,6 +104,7 @@ def _row(module: nn.Module, path: tuple[str, ...], args, output: layers.Blob, pa
         name="/".join(path[1:] if path[0] == "backbone" else path),
         kind=type(module).__name__,
         layer=layer,
+        scores=scores,
         height=height,
         width=width,
         channels=channels,
