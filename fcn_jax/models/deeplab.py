@@ -63,6 +63,7 @@ class DeepLab(nn.Module):
         self, images: Num[Array, "b h w 3"], *, train: bool
     ) -> Float[Array, "b H W {self.num_classes}"]:
         features = self.backbone(images, train=train)
+        self.check(features)
         image, blob = features["data"], list(features.values())[-1]
         if self.pool5a:
             blob = AvgPool(Window(3, pad=1, ceil=True), name="pool5a")(blob)
@@ -72,6 +73,15 @@ class DeepLab(nn.Module):
         placed = [self.place(name, blob, onto) for name, blob in (scores | {"fc8": fc8}).items()]
         score = Fuse(name="fc_fusion")(*placed) if self.sides else placed[0]
         return score.maps.astype(jnp.float32)
+
+    def check(self, features: dict[str, Blob]) -> None:
+        """Raises ValueError for sides that cannot be."""
+        if unknown := [side for side in self.sides if side not in features]:
+            raise ValueError(
+                f"unknown model.sides {unknown}; the backbone has {', '.join(features)}"
+            )
+        if len(set(self.sides)) < len(self.sides):
+            raise ValueError(f"model.sides={self.sides} must name each of them once")
 
     def score(self, blob: Blob, *, train: bool) -> Blob:
         """Scores every unit by fc6, fc7 and fc8, or by the sum of several such branches."""
@@ -93,8 +103,6 @@ class DeepLab(nn.Module):
 
     def side(self, name: str, features: dict[str, Blob], onto: Blob, *, train: bool) -> Blob:
         """Scores a finer map at the stride of `onto`, or at its own where this is finer still."""
-        if name not in features:
-            raise ValueError(f"unknown side {name!r}; the backbone has {', '.join(features)}")
         return side_branch(
             name,
             features[name],

@@ -4,7 +4,7 @@ A constructor takes `num_classes`, `axis_name` (the mapped axis that batch norm 
 and these keys.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
 
@@ -39,9 +39,16 @@ def make_rates(
         return holes, tuple(hole.rate for hole in holes)
     if len(rates) != len(POOL_STRIDES):
         raise ValueError(f"model.rates={rates} must be one for each of conv1 to conv5")
+    check_rates("rates", rates)
     if not output_stride:
         raise ValueError(f"model.rates={rates} needs a model.output_stride: 32, 16, 8 or 4")
     return hole_algorithm(POOL_STRIDES, output_stride), rates
+
+
+def check_rates(option: str, rates: Sequence[int]) -> None:
+    """Raises ValueError unless there are rates and all are positive."""
+    if not rates or min(rates) < 1:
+        raise ValueError(f"model.{option}={rates} must be positive rates, at least one")
 
 
 def vgg16_deeplab(
@@ -99,6 +106,7 @@ def vgg16_deeplab(
         all_pools, train_pools = deeplab_pools(strides, rates=pool_rates), ()
     batch_norm = make_norm(norm, axis_name)
     fc6_rates = (fc6_rate,) if isinstance(fc6_rate, int) else fc6_rate
+    check_rates("fc6_rate", fc6_rates)
     return DeepLab(
         num_classes=num_classes,
         backbone=VGG16(

@@ -108,7 +108,9 @@ class FCN(nn.Module):
         if self.fusion not in FUSIONS:
             raise ValueError(f"unknown model.fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
         if unknown := [skip for skip in self.skips if skip not in features]:
-            raise ValueError(f"unknown skips {unknown}; the backbone has {', '.join(features)}")
+            raise ValueError(
+                f"unknown model.skips {unknown}; the backbone has {', '.join(features)}"
+            )
         *_, top = features.values()
         if self.fc and (fc6 := self.fc[0][0]).extent > 1 + 2 * fc6.pad:
             # It takes units away. If one pixel has enough of them, the logits cover every image.
@@ -120,9 +122,13 @@ class FCN(nn.Module):
                 )
         strides = [features[skip].stride for skip in self.skips]
         if strides[:1] > [top.stride] or any(coarse <= fine for coarse, fine in pairwise(strides)):
-            raise ValueError(f"skips={self.skips} must go from coarse to fine, each of them once")
+            raise ValueError(
+                f"model.skips={self.skips} must go from coarse to fine, each of them once"
+            )
         if self.skip_scales and len(self.skip_scales) != len(self.skips):
-            raise ValueError(f"skip_scales={self.skip_scales} must be one for each of {self.skips}")
+            raise ValueError(
+                f"model.skip_scales={self.skip_scales} must be one for each of {self.skips}"
+            )
 
     def score(self, name: str, blob: Blob) -> Blob:
         """Scores every unit with a 1x1 convolution that starts at zero."""

@@ -91,6 +91,9 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
+        if self.depth not in BLOCKS:
+            known = ", ".join(map(str, BLOCKS))
+            raise ValueError(f"unknown model.depth={self.depth}; known: {known}")
         holes = hole_algorithm(STRIDES, self.output_stride)
         conv1, maxpool = (
             same(kernel, stride=hole.stride, rate=hole.rate, ceil=self.ceil)

@@ -18,6 +18,11 @@ from fcn_jax.models.fcns import alexnet_fcn, mobilenetv2_fcn, resnet_fcn, vgg16_
 # gradients overflow, as those of a loss summed over all pixels do, and nothing scales the loss here.
 DTYPES = ("float32", "bfloat16")
 MIN_WIDTH = 1 / 64  # one channel in conv1
+SIZES = (
+    "fc6_kernel",
+    "fc_channels",
+    "side_channels",
+)  # options that a layer cannot be made without
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "vgg16_fcn32s": partial(vgg16_fcn, skips=()),
@@ -80,5 +85,10 @@ def get_model(
         raise ValueError(f"unknown model.dtype {dtype!r}; known: {', '.join(DTYPES)}")
     if (width := options.get("width", 1.0)) < MIN_WIDTH:
         raise ValueError(f"model.width={width} leaves no channel; at least {MIN_WIDTH}")
+    if not 0 <= (dropout := options.get("dropout", 0.0)) < 1:
+        raise ValueError(f"model.dropout={dropout} must lie in [0, 1)")
+    for size in SIZES:
+        if options.get(size, 1) < 1:
+            raise ValueError(f"model.{size}={options[size]} must be at least 1")
     model = MODELS[name](num_classes=num_classes, axis_name=axis_name, **options)
     return model.clone(backbone=model.backbone.clone(remat=remat))

@@ -428,6 +428,10 @@ def test_every_output_stride_fits_every_size(pools, output_stride):
         ({"rates": "atrous5"}, "unknown model.rates 'atrous5'; known: largefov, atrous45"),
         ({"rates": (1, 2), "output_stride": 8}, "must be one for each of conv1 to conv5"),
         ({"rates": (1, 1, 1, 2, 2)}, "needs a model.output_stride: 32, 16, 8 or 4"),
+        ({"rates": (1, 1, 1, 1, 0), "output_stride": 8}, "model.rates=.* must be positive rates"),
+        ({"fc6_rate": 0}, "model.fc6_rate=.* must be positive rates"),
+        ({"fc6_rate": (6, 0)}, "model.fc6_rate=.* must be positive rates"),
+        ({"fc6_rate": ()}, "model.fc6_rate=.* must be positive rates, at least one"),
         ({"output_stride": 6}, "unknown model.output_stride=6; known: 32, 16, 8, 4"),
         ({"pools": "2x2"}, "unknown model.pools '2x2'; known: pool3, noup"),
         ({"pools": "noup", "sides": ("pool3",)}, "noup is for output strides 8 and 4, without"),
@@ -440,7 +444,13 @@ def test_deeplab_rejects_options_that_cannot_be(options, message):
         _tiny("vgg16_deeplab_largefov", **options)
 
 
-def test_deeplab_rejects_a_side_that_the_backbone_lacks():
-    model = _tiny("vgg16_deeplab_msc", sides=("pool3", "pool6"))
-    with pytest.raises(ValueError, match="unknown side 'pool6'; the backbone has data, pool1, "):
-        layer_table(model, height=32, width=32)
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        (("pool3", "pool6"), r"unknown model.sides \['pool6'\]; the backbone has data, pool1, "),
+        (("pool3", "pool3"), "model.sides=.* must name each of them once"),
+    ],
+)
+def test_deeplab_rejects_sides_that_cannot_be(sides, message):
+    with pytest.raises(ValueError, match=message):
+        layer_table(_tiny("vgg16_deeplab_msc", sides=sides), height=32, width=32)

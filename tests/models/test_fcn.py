@@ -295,10 +295,13 @@ def test_upscore_pad_displaces_the_logits_by_half_the_stride_less_half_a_pixel()
     [
         ({"upsampling": "nearest"}, "unknown model.upsampling 'nearest'; known: bilinear, learned"),
         ({"fusion": "mean"}, "unknown model.fusion 'mean'; known: sum, concat"),
-        ({"skips": ("pool9",)}, r"unknown skips \['pool9'\]; the backbone has data, pool1, "),
-        ({"skips": ("pool3", "pool4")}, "must go from coarse to fine, each of them once"),
-        ({"skips": ("pool4", "pool4")}, "must go from coarse to fine, each of them once"),
-        ({"skips": ("pool4",), "skip_scales": (1.0, 2.0)}, "must be one for each of"),
+        ({"skips": ("pool9",)}, r"unknown model.skips \['pool9'\]; the backbone has data, pool1, "),
+        ({"skips": ("pool3", "pool4")}, "model.skips=.* must go from coarse to fine, each of them"),
+        ({"skips": ("pool4", "pool4")}, "model.skips=.* must go from coarse to fine, each of them"),
+        (
+            {"skips": ("pool4",), "skip_scales": (1.0, 2.0)},
+            "model.skip_scales=.* must be one for each of",
+        ),
     ],
 )
 def test_fcn_rejects_options_that_cannot_be(options, message):

@@ -234,6 +234,24 @@ def test_get_model_rejects_float16():
         get_model("vgg16_fcn8s", num_classes=2, dtype="float16")
 
 
+@pytest.mark.parametrize("dropout", [-0.5, 1.0, 1.5, float("nan")])
+def test_get_model_rejects_a_dropout_that_is_no_fraction(dropout):
+    with pytest.raises(ValueError, match=rf"model.dropout={dropout} must lie in \[0, 1\)"):
+        get_model("vgg16_fcn8s", num_classes=2, dropout=dropout)
+
+
+@pytest.mark.parametrize("size", ["fc6_kernel", "fc_channels", "side_channels"])
+def test_get_model_rejects_layers_without_a_size(size):
+    with pytest.raises(ValueError, match=f"model.{size}=0 must be at least 1"):
+        get_model("vgg16_deeplab_msc", num_classes=2, **{size: 0})
+
+
+@pytest.mark.parametrize("name", ["resnet18_fcn8s", "resnet18_deeplab_largefov"])
+def test_resnets_reject_an_unknown_depth(name):
+    with pytest.raises(ValueError, match="unknown model.depth=152; known: 18, 34, 50, 101"):
+        _init(_tiny(name, depth=152))
+
+
 def test_get_model_rejects_an_unknown_padding():
     expected = "unknown model.padding 'valid'; known: caffe, same"
     with pytest.raises(ValueError, match=expected):
