@@ -1,6 +1,7 @@
 """Our networks, ready to be timed: the functions that `launch.py` trains and evaluates with."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,10 @@ MOMENTUM, WEIGHT_DECAY, LEARNING_RATE = 0.9, 5e-4, 1e-6
 
 
 def make_model(network: str, *, num_classes: int, dtype: str):
-    """Makes a network; a pretrained one has its batch norm frozen."""
-    norm = {} if network.startswith("vgg16") else {"norm": "frozen"}
-    return get_model(name=network, num_classes=num_classes, dtype=dtype, **norm)
+    """Makes a network as it is fine-tuned: batch norm, where its backbone comes with it, is frozen."""
+    make = partial(get_model, name=network, num_classes=num_classes, dtype=dtype)
+    model = make()
+    return model if model.backbone.norm is None else make(norm="frozen")
 
 
 def shapes_of(model) -> dict:

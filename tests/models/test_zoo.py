@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.ours import make_model
+from fcn_jax.models.layers import BatchNorm
 from fcn_jax.models.preprocess import CAFFE, TORCHVISION
 from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import MODELS, get_model
@@ -137,6 +139,14 @@ def test_only_batch_norm_in_training_changes_the_statistics(rng, draw_variables,
     assert all(frozen_same) and all(stored_same) and not any(batch_same)
     np.testing.assert_array_equal(frozen, stored)
     assert not np.allclose(batch, stored)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_benchmarks_freeze_the_norm_where_a_network_comes_with_one(name):
+    norm = make_model(name, num_classes=2, dtype="float32").backbone.norm
+    # As released: VGG16 and AlexNet are older than batch norm.
+    expected = None if name.startswith(("vgg16", "alexnet")) else BatchNorm(frozen=True)
+    assert norm == expected
 
 
 def test_two_devices_normalise_as_one_does_the_whole_batch(rng, draw_variables):
