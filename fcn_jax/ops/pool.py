@@ -37,11 +37,12 @@ def max_pool(maps: Float[Array, "b h w c"], layer: Window) -> Float[Array, "b H 
 
 
 def avg_pool(maps: Float[Array, "b h w c"], layer: Window) -> Float[Array, "b H W c"]:
-    """Takes the mean of every window; its padding counts as zeros, what lies beyond does not."""
+    """Takes the mean of every window's taps; padding counts as zeros, what lies beyond does not."""
     for axis in (2, 1):
         size = maps.shape[axis]
         starts = np.arange(output_size(layer, size)) * layer.stride
-        area = np.minimum(starts + layer.extent, size + 2 * layer.pad) - starts
+        reach = np.minimum(starts + layer.extent, size + 2 * layer.pad) - starts
+        taps = -(-reach // layer.rate)
         shape = [-1 if i == axis else 1 for i in range(maps.ndim)]
-        maps = sum(_taps(maps, layer, axis, fill=0)) / area.reshape(shape).astype(maps.dtype)
+        maps = sum(_taps(maps, layer, axis, fill=0)) / taps.reshape(shape).astype(maps.dtype)
     return maps

@@ -60,6 +60,15 @@ def test_dilated_max_pool_matches_its_taps(rng, rate, stride):
     np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.parametrize("stride", [2, 4])  # each of these windows meets pixels of one phase alone
+def test_dilated_avg_pool_is_that_of_every_second_pixel(rng, stride):
+    maps = _maps(rng, 11, 9)
+    layer = Window(3, stride, pad=2, rate=2, ceil=True)
+    actual = jax.jit(lambda maps: avg_pool(maps, layer))(maps)
+    expected = oracles.caffe_pool(maps[:, ::2, ::2], "ave", kernel=3, stride=stride // 2, pad=1)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)  # sums of nine
+
+
 def test_max_pool_ignores_padding_where_everything_is_negative():
     pooled = max_pool(jnp.full((1, 3, 3, 1), -5.0), Window(3, pad=1, ceil=True))
     np.testing.assert_array_equal(pooled, jnp.full((1, 3, 3, 1), -5.0))
