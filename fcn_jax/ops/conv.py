@@ -1,10 +1,10 @@
 """Convolution over NHWC maps, with HWIO kernels and the same padding on both sides.
 
-A 1x1 convolution is a matrix product and written as one. On a CPU, where XLA takes up to tens of
-times longer than the arithmetic needs, a convolution and its two gradients are computed by what is
-fastest for their shape: `depthwise`, `taps`, `patches`, `winograd`, or XLA's operation.
-Accelerators have kernels of their own and keep the one operation that all these stand for. So does
-a CPU if the environment says FCN_JAX_CONV=plain.
+A 1x1 convolution of every pixel is one matrix product, and written as one for all platforms. Of the
+others, a CPU, where XLA takes up to tens of times longer than the arithmetic needs, computes each and
+its two gradients by what is fastest for their shape: `depthwise`, `taps`, `patches`, `winograd`, or
+XLA's operation. Accelerators have kernels of their own and keep the one operation that all these
+stand for. FCN_JAX_CONV=plain in the environment makes every convolution, 1x1 included, that operation.
 """
 
 import os

@@ -264,6 +264,18 @@ def test_accelerators_keep_the_operation_that_they_have_kernels_for(groups, feat
     assert said not in traced.lower(lowering_platforms=("cpu",)).as_text()
 
 
+@pytest.mark.parametrize(("stride", "pad", "products"), [(1, 0, 1), (2, 0, 0), (1, 1, 0)])
+def test_a_1x1_convolution_of_every_pixel_is_one_matrix_product_everywhere(stride, pad, products):
+    layer = Window(1, stride, pad)
+    traced = jax.jit(lambda maps, kernel: conv(maps, kernel, layer)).trace(
+        jnp.zeros((1, 9, 9, 8)), jnp.zeros((1, 1, 8, 4))
+    )
+    for platform in ("cpu", "cuda", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert text.count("stablehlo.dot_general") == products, platform
+        assert text.count("stablehlo.convolution") == 1 - products, platform
+
+
 # --- what the articles say --------------------------------------------------------------------
 
 SHAPES = [(kernel, stride) for kernel in (1, 2, 3, 4, 7, 16) for stride in (1, 2, 3, 8)]
