@@ -87,7 +87,7 @@ def alexnet_fcn(
     """Makes FCN-AlexNet (stride 32); the defaults are the released network.
 
     Args:
-        one_tower: takes the AlexNet that torchvision has weights of.
+        one_tower: whether AlexNet is torchvision's, whose weights take `preprocess="torchvision"`.
         padding: `caffe` pads conv1 by 100 pixels and fc6 by none; `same` pads every layer so that
             its units stay where they are, which takes less time on small images.
         fc6_kernel: padded `caffe`, at most the released 6, which is what pool5 has of one pixel.

@@ -18,11 +18,8 @@ from fcn_jax.models.fcns import alexnet_fcn, mobilenetv2_fcn, resnet_fcn, vgg16_
 # gradients overflow, as those of a loss summed over all pixels do, and nothing scales the loss here.
 DTYPES = ("float32", "bfloat16")
 MIN_WIDTH = 1 / 64  # one channel in conv1
-SIZES = (
-    "fc6_kernel",
-    "fc_channels",
-    "side_channels",
-)  # options that a layer cannot be made without
+# Options that a layer cannot be made without.
+SIZES = ("fc6_kernel", "fc_channels", "side_channels")
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "vgg16_fcn32s": partial(vgg16_fcn, skips=()),
