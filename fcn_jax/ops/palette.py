@@ -32,14 +32,6 @@ def full_palette(
     return palette
 
 
-def label_to_rgb(
-    label: Int[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
-    colors: Int[np.ndarray, "k 3"] | UInt8[np.ndarray, "k 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Paints a label map; 255 gets the void colour."""
-    return full_palette(colors)[label]
-
-
 def save_label_png(
     path: str | Path,
     label: Int[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],

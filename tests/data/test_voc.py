@@ -9,7 +9,7 @@ from PIL import Image
 from fcn_jax.data import listed, voc
 from fcn_jax.data.labels import VOC
 from fcn_jax.data.records import find_only_build
-from fcn_jax.ops.palette import VOID_COLOR, label_to_rgb
+from fcn_jax.ops.palette import VOID_COLOR, full_palette
 
 from .conftest import VOC_LISTS, save_palette_label, save_sbd_label, write_sbd, write_voc
 
@@ -118,7 +118,7 @@ def test_metadata_hold_the_ids(voc_dir, folder, get_voc, tmp_path):
 
 def test_rgb_label_is_read_through_the_palette_of_voc(voc_dir, folder, get_voc):
     label = read_files(folder, VAL_ID)[1]
-    colors = label_to_rgb(label, np.array(VOC.colors))
+    colors = full_palette(np.array(VOC.colors))[label]
     assert (colors[label == 255] == VOID_COLOR).all()
     Image.fromarray(colors).save(folder / "SegmentationClass" / f"{VAL_ID}.png")
     np.testing.assert_array_equal(get_voc(voc_dir).source("val")[0]["label"], label)
