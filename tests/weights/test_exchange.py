@@ -372,14 +372,14 @@ def test_double_weights_become_float32(tmp_path, rng):
 def test_preprocessing_may_be_given(tmp_path, vgg16_file):
     image = np.arange(3.0)[:, None, None] * 10 + np.ones((3, 4, 5))
     (tmp_path / "mean").write_bytes(blob(image, legacy=True))
-    metadata = import_weights(
-        vgg16_file, "vgg16", preprocess="torchvision", mean=tmp_path / "mean"
-    ).metadata
-    assert json.loads(metadata["preprocess"]) == {
-        "mean_rgb": [21.0, 11.0, 1.0],  # the file is BGR
-        "std_rgb": networks.PREPROCESS["torchvision"]["std_rgb"],
-        "bgr": False,
-    }
+    given = {"preprocess": "torchvision"}, {"mean": tmp_path / "mean"}
+    named, averaged = (
+        json.loads(import_weights(vgg16_file, "vgg16", **options).metadata["preprocess"])
+        for options in given
+    )
+    assert named == networks.PREPROCESS["torchvision"]
+    averages = {"mean_rgb": [21.0, 11.0, 1.0]}  # the file is BGR
+    assert averaged == networks.PREPROCESS["caffe"] | averages
 
 
 def test_preprocessing_is_what_the_metadata_say(tmp_path, rng):
