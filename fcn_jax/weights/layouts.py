@@ -8,12 +8,20 @@ Source: fcn.berkeleyvision.org, net surgery (flat copy); Chen et al. 2015, Sec. 
 Sec. 4.1 (decimation in space, and a choice of 1024 of the 4096 filters).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from fcn_jax.weights.mapped import drop_pages
 
 # Values converted before the pages that they came from are given back: 16 MiB.
 PIECE = 2**22
+
+
+def format_names(names: Iterable[str]) -> str:
+    """Writes the first names of many."""
+    names = list(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def format_shape(shape: tuple[int, ...]) -> str:

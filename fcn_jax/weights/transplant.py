@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcn_jax.weights.layouts import format_shape
+from fcn_jax.weights.layouts import format_names, format_shape
 
 COPIED = "copied"  # the same numbers, axes in our order
 RESHAPED = "reshaped"  # a matrix became a convolution
@@ -100,8 +100,8 @@ def transplant(
     leaves = {path: source[path] for path in target if path in source and path not in kept}
     if not leaves:
         raise ValueError(
-            f"the weights and the network have no leaf in common: {_some(source)} there, "
-            f"{_some(target)} here"
+            f"the weights and the network have no leaf in common: {format_names(source)} there, "
+            f"{format_names(target)} here"
         )
     for path, array in leaves.items():
         if array.shape != target[path].shape:
@@ -156,8 +156,3 @@ def _check_backbone(target, source, kept) -> None:
 def layer_path(path: str) -> str:
     """Returns the path of the convolution that a leaf is of."""
     return re.sub(r"^\w+/|(/norm)?/\w+$", "", path)
-
-
-def _some(names) -> str:
-    names = list(names)
-    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
