@@ -1,5 +1,7 @@
 """Laws of checkpoints: which are kept, and that they fit one network on any devices."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,10 +59,10 @@ def test_reader_leaves_a_training_that_writes_in_peace(checkpoints, tmp_path):
     half = tmp_path / "2.orbax-checkpoint-tmp"
     half.mkdir()
     reader = Checkpoints(tmp_path, read_only=True)
-    assert reader.find_step("last") == 1 and half.exists()
+    assert reader.find_step("last") == 1
     reader.close()
-    Checkpoints(tmp_path).close()  # a training that goes on, after a kill
-    assert not half.exists()
+    time.sleep(0.5)  # a thread would clean up, if any did
+    assert half.exists()
 
 
 def test_reader_makes_no_folder(tmp_path):
