@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcn_jax.models.mobilenet import STAGES as MOBILENET_STAGES
+from fcn_jax.models.mobilenet import STRIDES as MOBILENET_STRIDES
 from fcn_jax.models.vgg import STAGES as VGG_STAGES
 
 CAFFE_MEAN_BGR = (104.00699, 116.66877, 122.67892)
@@ -54,31 +55,40 @@ class ConvNorm(nn.Module):
     """Convolution and batch norm with stored statistics."""
 
     def __init__(
-        self, channels: int, features: int, kernel: int = 1, *, relu6: bool = True, **conv
+        self, channels: int, features: int, kernel: int = 1, *, activation=F.relu6, **conv
     ):
         super().__init__()
         pad = conv.get("dilation", 1) * (kernel // 2)
         self.conv = nn.Conv2d(channels, features, kernel, padding=pad, bias=False, **conv)
         self.norm = nn.BatchNorm2d(features)
-        self.relu6 = relu6
+        self.activation = activation
 
     def forward(self, maps: Tensor) -> Tensor:
         maps = self.norm(self.conv(maps))
-        return F.relu6(maps, inplace=True) if self.relu6 else maps
+        return self.activation(maps, inplace=True) if self.activation else maps
 
 
 class Bottleneck(nn.Module):
     """Expands the channels (where `expansion` is one), filters each by itself, projects them."""
 
     def __init__(
-        self, channels: int, features: int, *, expansion: int | None, residual: bool, **conv
+        self,
+        channels: int,
+        features: int,
+        *,
+        expansion: int | None,
+        residual: bool,
+        activation=F.relu6,
+        **conv,
     ):
         super().__init__()
         hidden = channels * (expansion or 1)
         self.residual = residual
-        self.expand = ConvNorm(channels, hidden) if expansion else nn.Identity()
-        self.depthwise = ConvNorm(hidden, hidden, 3, groups=hidden, **conv)
-        self.project = ConvNorm(hidden, features, relu6=False)
+        self.expand = (
+            ConvNorm(channels, hidden, activation=activation) if expansion else nn.Identity()
+        )
+        self.depthwise = ConvNorm(hidden, hidden, 3, groups=hidden, activation=activation, **conv)
+        self.project = ConvNorm(hidden, features, activation=None)
 
     def forward(self, maps: Tensor) -> Tensor:
         branch = self.project(self.depthwise(self.expand(maps)))
@@ -88,21 +98,30 @@ class Bottleneck(nn.Module):
 class MobileNetV2(nn.Module):
     """Up to bottleneck17, or to the 1x1 convolution to 1280 channels after it.
 
-    `first_expand` gives bottleneck1 an expansion by 1, as some files of weights have it.
+    `first_expand` gives bottleneck1 an expansion by 1, and `strides` are those of the stages, as some
+    files of weights have them; `activation` is then `F.relu`.
     """
 
     channels: ClassVar = {"bottleneck3": 24, "bottleneck6": 32, "bottleneck13": 96}
 
     def __init__(
-        self, *, output_stride: int = 32, conv_last: bool = True, first_expand: bool = False
+        self,
+        *,
+        output_stride: int = 32,
+        conv_last: bool = True,
+        first_expand: bool = False,
+        strides=MOBILENET_STRIDES,
+        activation=F.relu6,
     ):
         super().__init__()
         for name, value in (("mean", TORCHVISION_MEAN), ("std", TORCHVISION_STD)):
             buffer = 255 * torch.tensor(value)[:, None, None]
             self.register_buffer(name, buffer, persistent=False)
-        self.conv0 = ConvNorm(3, 32, 3, stride=2)
+        self.conv0 = ConvNorm(3, 32, 3, stride=2, activation=activation)
         channels, product, rate, number = 32, 2, 1, 0
-        for expansion, features, repeats, table_stride in MOBILENET_STAGES:
+        for (expansion, features, repeats), table_stride in zip(
+            MOBILENET_STAGES, strides, strict=True
+        ):
             for index in range(repeats):
                 number += 1
                 stride, before = (table_stride if index == 0 else 1), rate
@@ -115,13 +134,14 @@ class MobileNetV2(nn.Module):
                     features,
                     expansion=expansion if number > 1 or first_expand else None,
                     residual=residual,
+                    activation=activation,
                     stride=stride,
                     dilation=before,
                 )
                 self.add_module(f"bottleneck{number}", block)
                 channels = features
         if conv_last:
-            self.conv_last = ConvNorm(channels, 1280)
+            self.conv_last = ConvNorm(channels, 1280, activation=activation)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         maps = (images.float() - self.mean) / self.std

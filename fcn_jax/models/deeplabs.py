@@ -10,7 +10,7 @@ from math import prod
 
 from fcn_jax.models.deeplab import DeepLab
 from fcn_jax.models.layers import make_norm
-from fcn_jax.models.mobilenet import MobileNetV2
+from fcn_jax.models.mobilenet import STRIDES, MobileNetV2
 from fcn_jax.models.preprocess import make_preprocess
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import POOL_STRIDES, VGG16, deeplab_pools, noup_pools
@@ -146,6 +146,8 @@ def mobilenetv2_deeplab(
     width: float = 1.0,
     norm: str = "batch",
     first_expand: bool = False,
+    strides: tuple[int, ...] = STRIDES,
+    activation: str = "relu6",
     dropout: float = 0.5,
     preprocess: str = "torchvision",
     dtype: str = "float32",
@@ -157,6 +159,8 @@ def mobilenetv2_deeplab(
         output_stride=output_stride,
         conv_last=False,
         first_expand=first_expand,
+        strides=strides,
+        activation=activation,
         ceil=True,
         preprocess=make_preprocess(preprocess),
         dtype=dtype,

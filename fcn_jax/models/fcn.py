@@ -47,7 +47,8 @@ class FCN(nn.Module):
 
     Attributes:
         backbone: returns named features.
-        skips: names of the features that are scored beside the deepest, coarse to fine.
+        skips: names of the features that are scored beside the deepest, coarse to fine; a number
+            is the deepest feature of that stride.
         skip_scales: multiply each skip's features before they are scored (all-at-once training
             takes 0.01 and 0.0001); empty for none.
         fc: (window, channels) of fc6 and fc7, the convolutionalised classifier; empty for none.
@@ -65,7 +66,7 @@ class FCN(nn.Module):
 
     num_classes: int
     backbone: nn.Module
-    skips: tuple[str, ...] = ()
+    skips: tuple[str | int, ...] = ()
     skip_scales: tuple[float, ...] = ()
     fc: tuple[tuple[Window, int], ...] = ((Window(7), 4096), (Window(1), 4096))
     norm: BatchNorm | None = None
@@ -79,20 +80,22 @@ class FCN(nn.Module):
         self, images: Num[Array, "b h w 3"], *, train: bool
     ) -> Float[Array, "b h w {self.num_classes}"]:
         features = self.backbone(images, train=train)
-        self.check(features)
+        skips = self.find_skips(features)
+        self.check(features, skips)
         image, blob = features["data"], list(features.values())[-1]
         blob = fc_layers(blob, self.fc, norm=self.norm, dropout=self.dropout, train=train)
         if self.fusion == "sum":
             blob = self.score("score_fr", blob)
 
         name = "upscore2"
-        for index, skip in enumerate(self.skips):
-            blob = self.fuse(index, name, blob, features[skip])
+        for index, skip in enumerate(skips):
+            scale = self.skip_scales[index] if self.skip_scales else None
+            blob = self.fuse(skip, name, blob, features[skip], scale=scale)
             name = f"upscore_{skip}"
         if self.fusion == "concat":
             blob = self.score("score_fr", blob)
 
-        if not self.skips:
+        if not skips:
             name = "upscore"
         elif blob.stride != 2:  # FCN-2s: upscore2 is taken by the first
             name = f"upscore{blob.stride}"
@@ -100,14 +103,19 @@ class FCN(nn.Module):
         offset = None if self.upscore_pad is None else 0
         return Crop(offset, name="score")(upscore, image).maps.astype(jnp.float32)
 
-    def check(self, features: dict[str, Blob]) -> None:
+    def find_skips(self, features: dict[str, Blob]) -> list[str]:
+        """Returns the names of the features that are scored beside the deepest."""
+        at_stride = {blob.stride: name for name, blob in features.items()}
+        return [at_stride.get(skip, skip) for skip in self.skips]
+
+    def check(self, features: dict[str, Blob], skips: list[str]) -> None:
         """Raises ValueError for attributes that cannot be."""
         if self.upsampling not in UPSAMPLINGS:
             known = ", ".join(UPSAMPLINGS)
             raise ValueError(f"unknown model.upsampling {self.upsampling!r}; known: {known}")
         if self.fusion not in FUSIONS:
             raise ValueError(f"unknown model.fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
-        if unknown := [skip for skip in self.skips if skip not in features]:
+        if unknown := [skip for skip in skips if skip not in features]:
             raise ValueError(
                 f"unknown model.skips {unknown}; the backbone has {', '.join(features)}"
             )
@@ -120,7 +128,7 @@ class FCN(nn.Module):
                     f"model.fc6_kernel={fc6.kernel} is too large to score every image: "
                     f"model.padding=caffe takes at most {units}, model.padding=same any"
                 )
-        strides = [features[skip].stride for skip in self.skips]
+        strides = [features[skip].stride for skip in skips]
         if strides[:1] > [top.stride] or any(coarse <= fine for coarse, fine in pairwise(strides)):
             raise ValueError(
                 f"model.skips={self.skips} must go from coarse to fine, each of them once"
@@ -152,13 +160,12 @@ class FCN(nn.Module):
         layer = BilinearUpscore if fixed or self.upsampling == "bilinear" else LearnedUpscore
         return layer(Upscore(taps, factor, pad or 0), name=name)(blob)
 
-    def fuse(self, index: int, name: str, blob: Blob, tap: Blob) -> Blob:
+    def fuse(self, skip: str, name: str, blob: Blob, tap: Blob, *, scale: float | None) -> Blob:
         """Upsamples `blob` under this name and joins it with the features of a skip."""
-        skip = self.skips[index]
         upscore = self.upscore(name, blob, onto=tap, fixed=self.fusion == "concat")
         tap_name, join = skip, Concat
-        if self.skip_scales:
-            tap = Scale(self.skip_scales[index], name=f"scale_{skip}")(tap)
+        if scale is not None:
+            tap = Scale(scale, name=f"scale_{skip}")(tap)
         if self.fusion == "sum":
             tap_name, join = f"score_{skip}", Fuse
             tap = self.score(tap_name, tap)

@@ -7,7 +7,7 @@ and these keys.
 from fcn_jax.models.alexnet import AlexNet
 from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layers import make_norm
-from fcn_jax.models.mobilenet import MobileNetV2
+from fcn_jax.models.mobilenet import STRIDES, MobileNetV2
 from fcn_jax.models.preprocess import make_preprocess
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import VGG16, fcn_pools
@@ -118,10 +118,12 @@ def mobilenetv2_fcn(
     *,
     num_classes: int,
     axis_name: str | None = None,
-    skips: tuple[str, ...],
+    skips: tuple[str | int, ...],
     width: float = 1.0,
     norm: str = "batch",
     first_expand: bool = False,
+    strides: tuple[int, ...] = STRIDES,
+    activation: str = "relu6",
     upsampling: str = "bilinear",
     preprocess: str = "torchvision",
     dtype: str = "float32",
@@ -133,6 +135,8 @@ def mobilenetv2_fcn(
             width=width,
             norm=make_norm(norm, axis_name),
             first_expand=first_expand,
+            strides=strides,
+            activation=activation,
             preprocess=make_preprocess(preprocess),
             dtype=dtype,
         ),

@@ -47,11 +47,9 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
         vgg16_deeplab, fc6_rate=(6, 12, 18, 24), pool5a=False
     ),
     "mobilenetv2_fcn32s": partial(mobilenetv2_fcn, skips=()),
-    "mobilenetv2_fcn16s": partial(mobilenetv2_fcn, skips=("bottleneck13",)),
-    "mobilenetv2_fcn8s": partial(mobilenetv2_fcn, skips=("bottleneck13", "bottleneck6")),
-    "mobilenetv2_fcn4s": partial(
-        mobilenetv2_fcn, skips=("bottleneck13", "bottleneck6", "bottleneck3")
-    ),
+    "mobilenetv2_fcn16s": partial(mobilenetv2_fcn, skips=(16,)),
+    "mobilenetv2_fcn8s": partial(mobilenetv2_fcn, skips=(16, 8)),
+    "mobilenetv2_fcn4s": partial(mobilenetv2_fcn, skips=(16, 8, 4)),
     "mobilenetv2_deeplab_largefov": mobilenetv2_deeplab,
     "resnet18_fcn32s": partial(resnet_fcn, depth=18, skips=(), upsampling="learned"),
     "resnet18_fcn16s": partial(resnet_fcn, depth=18, skips=("layer3",)),
