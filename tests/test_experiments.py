@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcn_jax.commands.recipes import load_recipe
+from fcn_jax.commands.experiments import load_recipe
 from fcn_jax.data.datasets import DATASETS, Dataset
 from fcn_jax.data.labels import VOC
 from fcn_jax.models.zoo import MODELS

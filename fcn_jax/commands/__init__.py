@@ -3,7 +3,7 @@
 A command module has `HELP` (one line), `EXAMPLES`, `add_arguments(parser)` and `run(args)`, which
 returns an exit code or None for 0. `run` finds in `args`, besides the command's own flags:
 
-    config           resolved ConfigDict, or None (see `recipes.add_config_argument`)
+    config           resolved ConfigDict, or None (see `experiments.add_config_argument`)
     experiment       name of the experiment, or None
     command_line     what was typed, quoted for a shell
     experiments_dir  folder of the experiment files

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fcn_jax.commands import recipes, step_memory
+from fcn_jax.commands import experiments, step_memory
+from fcn_jax.errors import UserError
 
 if TYPE_CHECKING:
     from fcn_jax.train.setup import Setup
@@ -27,7 +28,7 @@ _READ_AHEAD = 8  # batches of which the loader may hold some before the clock st
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    recipes.add_config_argument(parser)
+    experiments.add_config_argument(parser)
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed steps (10)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--data", action="store_true", help="time the reading of batches alone")
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.steps < 1:
-        raise ValueError(f"--steps={args.steps} must be positive")
+        raise UserError(f"--steps={args.steps} must be positive")
     config = args.config.to_dict()
     if args.data:
         lines = _time_reading(config, num_batches=args.steps)
@@ -75,7 +76,7 @@ def _time_reading(config: Mapping[str, Any], *, num_batches: int) -> Iterator[st
 def _time_training(config: Mapping[str, Any], *, num_steps: int) -> Iterator[str]:
     import jax
 
-    from fcn_jax.models.table import layer_table
+    from fcn_jax.models.layer_table import layer_table
     from fcn_jax.train import parallel
     from fcn_jax.train.setup import make_batches, make_setup
 

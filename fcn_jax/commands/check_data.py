@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from fcn_jax.commands import recipes
+from fcn_jax.commands import experiments
 
 HELP = "check a folder of images and labels: every problem, and what the labels hold"
 EXAMPLES = """\
@@ -16,14 +16,14 @@ python launch.py check_data --config=voc_fcn8s --config.data.source_dir=VOC --ou
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    recipes.add_config_argument(parser)
+    experiments.add_config_argument(parser)
     parser.add_argument("--output", metavar="FILE", help="write everything to this JSON file too")
 
 
 def run(args: argparse.Namespace) -> int:
-    from fcn_jax.commands.data_page import print_report
-    from fcn_jax.commands.data_report import make_report, without_nan
     from fcn_jax.data.checkup import check_folder
+    from fcn_jax.reports.data_page import print_report
+    from fcn_jax.reports.data_report import make_report, without_nan
 
     config = args.config.to_dict()
     data = {key: value for key, value in config["data"].items() if key != "data_dir"}

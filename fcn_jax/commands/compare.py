@@ -14,8 +14,9 @@ from typing import Any
 
 from rich.console import Console
 
-from fcn_jax.commands.report import decimals, make_report, over_seeds, write_csv
-from fcn_jax.commands.runs import (
+from fcn_jax.errors import UserError
+from fcn_jax.reports.comparison import decimals, make_report, over_seeds, write_csv
+from fcn_jax.reports.runs import (
     SCORES,
     Group,
     Run,
@@ -24,7 +25,7 @@ from fcn_jax.commands.runs import (
     read_run,
     short_names,
 )
-from fcn_jax.train.conditions import list_conditions
+from fcn_jax.train.sections import list_conditions
 
 # The network is what is compared; the others are taken from what was evaluated.
 _SAID_OTHERWISE = re.compile(r"model\..*|seed|data\.name|eval\.(split|convention|boundary_px)")
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
 def _check_classes(runs: Sequence[Run]) -> None:
     for other in runs[1:]:
         if other.class_names != runs[0].class_names:
-            raise ValueError(
+            raise UserError(
                 f"{runs[0].name} and {other.name} have different classes "
                 f"({_some(runs[0].class_names)} against {_some(other.class_names)}); "
                 "compare runs of one data set"
@@ -123,7 +124,7 @@ def _short(value: Any) -> str:
 def _draw(groups: Sequence[Group], output: Path) -> str:
     """Draws all pictures; returns why there is no predictions.png, '' if there is one."""
     # Here and not above: matplotlib takes a second to import, which --help need not await.
-    from fcn_jax.commands import figures
+    from fcn_jax.reports import figures
 
     figures.draw_curves(groups, output / "curves.png")
     figures.draw_class_iou(groups, output / "class_iou.png")

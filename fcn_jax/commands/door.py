@@ -18,7 +18,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from fcn_jax.commands import recipes
+from fcn_jax.commands import experiments
+from fcn_jax.errors import UserError
 
 # The table of commands, in the order of the help. `NAME` is the module `fcn_jax.commands.NAME`.
 COMMANDS = (
@@ -126,16 +127,16 @@ def _run(argv: list[str], *, experiments_dir: Path) -> int:
     else:
         name, words = argv[0], argv[1:]
     if name not in COMMANDS:
-        hint = recipes.did_you_mean(name, COMMANDS)
-        if name in recipes.experiment_names(experiments_dir):
+        hint = experiments.did_you_mean(name, COMMANDS)
+        if name in experiments.experiment_names(experiments_dir):
             hint = f"; did you mean {DEFAULT_COMMAND} --config={name}?"
-        raise ValueError(f"unknown command {name!r}{hint} (known: {', '.join(COMMANDS)})")
+        raise UserError(f"unknown command {name!r}{hint} (known: {', '.join(COMMANDS)})")
 
     command = importlib.import_module(f"fcn_jax.commands.{name}")
     parser = _make_parser(name, command)
-    words, overrides = recipes.split_overrides(words)
+    words, overrides = experiments.split_overrides(words)
     if overrides and not parser.get_default("takes_config"):
-        raise ValueError(f"{name} takes no experiment: --config.{overrides[0][0]} is refused")
+        raise UserError(f"{name} takes no experiment: --config.{overrides[0][0]} is refused")
     args, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         _refuse(unknown, name, parser)
@@ -162,22 +163,22 @@ class _Parser(argparse.ArgumentParser):
     """argparse without the wall of usage in front of an error."""
 
     def error(self, message: str):
-        raise ValueError(f"{message}; see {self.prog} --help")
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def _refuse(unknown: list[str], name: str, parser: argparse.ArgumentParser):
     word = unknown[0].split("=")[0]
     if word in COMMANDS:
-        raise ValueError(f"the command goes first: python launch.py {word} ...")
+        raise UserError(f"the command goes first: python launch.py {word} ...")
     if not word.startswith("-"):
-        raise ValueError(f"{name} does not know what to do with {word!r}; see {parser.prog} --help")
+        raise UserError(f"{name} does not know what to do with {word!r}; see {parser.prog} --help")
     if "." in word:  # --train.num_steps or --cfg.train.num_steps
         head, key = word.lstrip("-").split(".", 1)
-        key = key if recipes.did_you_mean(head, ["config"]) else f"{head}.{key}"
-        raise ValueError(f"unknown flag {word}; overrides are written --config.{key}=VALUE")
+        key = key if experiments.did_you_mean(head, ["config"]) else f"{head}.{key}"
+        raise UserError(f"unknown flag {word}; overrides are written --config.{key}=VALUE")
     flags = [flag for action in parser._actions for flag in action.option_strings]
-    hint = recipes.did_you_mean(word, flags)
-    raise ValueError(f"unknown flag {word} of {name}{hint}; see {parser.prog} --help")
+    hint = experiments.did_you_mean(word, flags)
+    raise UserError(f"unknown flag {word} of {name}{hint}; see {parser.prog} --help")
 
 
 def _resolve_config(args: argparse.Namespace, overrides: list[tuple[str, str]]):
@@ -185,12 +186,12 @@ def _resolve_config(args: argparse.Namespace, overrides: list[tuple[str, str]]):
     chosen = getattr(args, "config", None)
     args.config = args.experiment = None
     if chosen is not None:
-        path = recipes.find_experiment(chosen, args.experiments_dir)
-        config = recipes.load_recipe(path, args.experiments_dir).config
-        recipes.apply_overrides(config, overrides, experiment=path.stem)
+        path = experiments.find_experiment(chosen, args.experiments_dir)
+        config = experiments.load_recipe(path, args.experiments_dir).config
+        experiments.apply_overrides(config, overrides, experiment=path.stem)
         args.config, args.experiment = config, path.stem
     elif overrides:
-        raise ValueError(f"--config.{overrides[0][0]} needs --config=EXPERIMENT as well")
+        raise UserError(f"--config.{overrides[0][0]} needs --config=EXPERIMENT as well")
 
 
 def _overview() -> str:

@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import json
 
+from fcn_jax.errors import UserError
+
 HELP = "write the weights of a run with the names of Caffe or torchvision"
 EXAMPLES = """\
 python launch.py export_weights --workdir=runs/voc_fcn8s --names=caffe --output=fcn8s.safetensors
@@ -28,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from fcn_jax.weights.files import write_safetensors
 
     if not args.output.endswith(".safetensors"):
-        raise ValueError(f"--output={args.output} must end in .safetensors")
+        raise UserError(f"--output={args.output} must end in .safetensors")
     folder = RunFolder(args.workdir)
     section = folder.read_config()["model"]
     model = get_model(**section, num_classes=1)  # however many: an image is prepared the same

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from fcn_jax.errors import UserError
+
 HELP = "convert a .caffemodel or a torchvision state dict into weights to start from"
 EXAMPLES = """\
 python launch.py import_weights mobilenet_v2.safetensors --network=mobilenetv2 \\
@@ -43,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
     from fcn_jax.weights.importer import import_weights
 
     if not args.output.endswith(".safetensors"):
-        raise ValueError(f"--output={args.output} must end in .safetensors")
+        raise UserError(f"--output={args.output} must end in .safetensors")
     for given in filter(None, (args.file, args.mean)):
         if _resolve(given) == _resolve(args.output):
-            raise ValueError(f"--output={args.output} is {given} itself; write to another file")
+            raise UserError(f"--output={args.output} is {given} itself; write to another file")
     imported = import_weights(
         args.file,
         args.network,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from fcn_jax.commands import recipes
+from fcn_jax.commands import experiments
+from fcn_jax.errors import MissingError, UserError
 
 HELP = "list the experiments"
 EXAMPLES = """
@@ -34,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    names = recipes.experiment_names(args.experiments_dir)
+    names = experiments.experiment_names(args.experiments_dir)
     if not names:
-        raise FileNotFoundError(f"no experiments in {args.experiments_dir}")
+        raise MissingError(f"no experiments in {args.experiments_dir}")
     chosen = [name for name in names if args.word in name]
     if not chosen:
-        hint = recipes.did_you_mean(args.word, names)
-        raise ValueError(f"no experiment has {args.word!r} in its name{hint}")
+        hint = experiments.did_you_mean(args.word, names)
+        raise UserError(f"no experiment has {args.word!r} in its name{hint}")
     rows, failures = [], []
     for name in chosen:
         try:
@@ -54,12 +55,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read_row(name: str, args: argparse.Namespace) -> _Row:
-    path = recipes.find_experiment(name, args.experiments_dir)
-    title, config = recipes.load_recipe(path, args.experiments_dir)
+    path = experiments.find_experiment(name, args.experiments_dir)
+    title, config = experiments.load_recipe(path, args.experiments_dir)
     try:
         dataset, model, steps = config.data.name, config.model.name, config.train.num_steps
     except AttributeError as error:
-        raise ValueError(f"experiment {name} lacks a common key: {error}") from error
+        raise UserError(f"experiment {name} lacks a common key: {error}") from error
     return _Row(dataset, name, model, f"{steps:,}", title)
 
 

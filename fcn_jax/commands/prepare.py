@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from fcn_jax.commands import recipes
+from fcn_jax.commands import experiments
+from fcn_jax.errors import UserError
 
 HELP = "build the data set of an experiment; a finished build is only checked"
 EXAMPLES = """\
@@ -14,7 +15,7 @@ python launch.py prepare --config=custom_fcn8s --config.data.source_dir=my_folde
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    recipes.add_config_argument(parser)
+    experiments.add_config_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 def _read_ends(source, split: str) -> str:
     """Reads the first and the last pair of a split; returns their ids."""
     if not len(source):
-        raise ValueError(f"the split {split!r} is empty")
+        raise UserError(f"the split {split!r} is empty")
     return " to ".join(dict.fromkeys(source[index]["id"] for index in (0, len(source) - 1)))
 
 

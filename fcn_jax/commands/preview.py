@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fcn_jax.commands import recipes
+from fcn_jax.commands import experiments
+from fcn_jax.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ _LEAST_INCHES, _INCHES_PER_PAIR, _INCHES_PER_NAME = 6.0, 3.2, 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    recipes.add_config_argument(parser)
+    experiments.add_config_argument(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="the picture, a .png")
     parser.add_argument("--num", type=int, default=16, metavar="N", help="crops (16)")
 
@@ -35,10 +36,10 @@ def run(args: argparse.Namespace) -> None:
     from fcn_jax.train.setup import make_batches
 
     if args.num < 1:
-        raise ValueError(f"--num={args.num} must be positive")
+        raise UserError(f"--num={args.num} must be positive")
     output = Path(args.output)
     if output.suffix.lower() != ".png":
-        raise ValueError(f"--output={output} must end in .png")
+        raise UserError(f"--output={output} must end in .png")
     config = args.config.to_dict()
     dataset, split = get_dataset(**config["data"]), config["train"]["split"]
     # The stream does not depend on the batch size: these are the crops that training begins with.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from fcn_jax.errors import UserError
+
 if TYPE_CHECKING:
     import jax
 
@@ -44,7 +46,7 @@ def find_batch(config: Mapping[str, Any]) -> Iterator[str]:
         return step_bytes(compile_for(batch_size)[0]) <= room
 
     if not fits(least):
-        raise ValueError(
+        raise UserError(
             f"the smallest batch, {least}, needs {gib(needs[least])}: try "
             "--config.model.remat=True or a smaller --config.augment.crop_size"
         )

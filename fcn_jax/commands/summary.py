@@ -3,7 +3,8 @@
 import argparse
 import time
 
-from fcn_jax.commands import recipes
+from fcn_jax.commands import experiments
+from fcn_jax.errors import UserError
 
 HELP = "print a network layer by layer, with its crops, its cost and its memory"
 EXAMPLES = """\
@@ -15,7 +16,7 @@ _TABLE_WIDTH = 110  # characters of the longest row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    recipes.add_config_argument(parser)
+    experiments.add_config_argument(parser)
     parser.add_argument(
         "--size", default="500x500", metavar="HxW", help="of the image, in pixels (500x500)"
     )
@@ -28,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from fcn_jax.models.table import layer_table
+    from fcn_jax.models.layer_table import layer_table
     from fcn_jax.models.zoo import get_model
 
     height, width = _read_size(args.size)
     if args.classes < 1:
-        raise ValueError(f"--classes={args.classes} must be positive")
+        raise UserError(f"--classes={args.classes} must be positive")
     model = get_model(**args.config.model.to_dict(), num_classes=args.classes)
     rows = layer_table(model, height=height, width=width)
     # Piped, a row stays a line; on a narrow terminal too, rather than being cut.
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
 def _read_size(text: str) -> tuple[int, int]:
     sides = text.lower().split("x")
     if len(sides) != 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
-        raise ValueError(f"--size={text} must be height x width in pixels, such as 360x480")
+        raise UserError(f"--size={text} must be height x width in pixels, such as 360x480")
     return int(sides[0]), int(sides[1])
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from fcn_jax.commands import recipes
+from fcn_jax.commands import experiments
 
 HELP = "train an experiment; the same command goes on with a stopped one"
 EXAMPLES = """\
@@ -13,7 +13,7 @@ python launch.py train --config=camvid_fcn8s --workdir=runs/camvid_fcn8s \\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    recipes.add_config_argument(parser)
+    experiments.add_config_argument(parser)
     parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the run folder")
 
 

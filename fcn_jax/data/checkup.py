@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.data.datasets import survey_folder
+from fcn_jax.data.files.pairs import Pair, PairReader, Survey
+from fcn_jax.data.files.pictures import UPRIGHT, Color
+from fcn_jax.data.files.problems import Problem, name_some
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.data.pairs import Pair, PairReader, Survey
-from fcn_jax.data.pictures import UPRIGHT, Color
-from fcn_jax.data.problems import Problem, name_some
 
 NUM_THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes without the lock of the interpreter
 

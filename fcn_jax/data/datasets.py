@@ -8,14 +8,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fcn_jax.data.labels import CAMVID, SHAPES, LabelSet
+from fcn_jax.errors import MissingError, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fcn_jax.data.loader import Source
-    from fcn_jax.data.pairs import Survey
-    from fcn_jax.data.problems import OnProblem
-    from fcn_jax.data.published import PublishedSet
+    from fcn_jax.data.batches.loader import Source
+    from fcn_jax.data.files.pairs import Survey
+    from fcn_jax.data.files.problems import OnProblem
+    from fcn_jax.data.sets.splits import PublishedSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Dataset:
         `source[i]` is {"id": str, "image": uint8 [h, w, 3] RGB, "label": uint8 [h, w]}.
         """
         if split in self.missing:
-            raise FileNotFoundError(self.missing[split])
+            raise MissingError(self.missing[split])
         if split not in self.splits:
-            raise ValueError(
+            raise UserError(
                 f"data set {self.name!r} has no split {split!r}; it has {list(self.splits)}"
             )
         return self.builder.source(split)
@@ -80,7 +81,7 @@ class _Relabelled:
     table: bytes
 
     def source(self, split: str) -> "Source":
-        from fcn_jax.data.records import RelabelledSource
+        from fcn_jax.data.sets.records import RelabelledSource
 
         return RelabelledSource(self.builder.source(split), self.table)
 
@@ -135,9 +136,9 @@ def _look_up(name: str, **options: Any) -> tuple[Callable[..., Dataset], dict[st
     prefix, _, rest = name.partition(":")
     is_tfds = prefix == "tfds" and rest
     if not is_tfds and name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; known: {[*sorted(DATASETS), 'tfds:NAME']}")
+        raise UserError(f"unknown data set {name!r}; known: {[*sorted(DATASETS), 'tfds:NAME']}")
     if not is_tfds and any(options[mask] for mask in MASKS):
-        raise ValueError(f"data set {name!r} takes no {' and no '.join(MASKS)}: those are of tfds")
+        raise UserError(f"data set {name!r} takes no {' and no '.join(MASKS)}: those are of tfds")
     # An experiment on `custom` may be told another data set; what that has no use for is left out.
     taken = MASKS if is_tfds else CHANCE if name == "custom" else ()
     options = {option: options[option] for option in taken if options[option] is not None}
@@ -154,16 +155,16 @@ def survey_folder(
       options: of `get_dataset`.
     """
     if name not in ("camvid", "custom", *PUBLISHED):
-        raise ValueError(f"data set {name!r} is not built from files of yours: nothing to check")
+        raise UserError(f"data set {name!r} is not built from files of yours: nothing to check")
     if not source_dir:
-        raise ValueError("which folder is meant? --config.data.source_dir=FOLDER")
+        raise UserError("which folder is meant? --config.data.source_dir=FOLDER")
     if name == "custom":
-        from fcn_jax.data import custom
+        from fcn_jax.data.sets import custom
 
         options = {option: options.get(option, default) for option, default in CHANCE.items()}
         return custom.make_survey(source_dir, on_problem, **options)
     if name == "camvid":
-        from fcn_jax.data import camvid
+        from fcn_jax.data.sets import camvid
 
         return camvid.make_survey(source_dir, on_problem)
     return find_published(name).make_survey(source_dir, on_problem)
@@ -173,11 +174,11 @@ def survey_folder(
 
 
 def _get_shapes(source_dir: str, data_dir: str) -> Dataset:
-    from fcn_jax.data import records
-    from fcn_jax.data.shapes import Shapes
+    from fcn_jax.data.sets import records
+    from fcn_jax.data.sets.shapes import Shapes
 
     if source_dir:
-        raise ValueError(
+        raise UserError(
             f"data set 'shapes' is drawn, not read, and takes no source_dir (got {source_dir!r}); "
             "leave --config.data.source_dir out, or choose another data set"
         )
@@ -188,7 +189,7 @@ def _get_shapes(source_dir: str, data_dir: str) -> Dataset:
 
 
 def _get_camvid(source_dir: str, data_dir: str) -> Dataset:
-    from fcn_jax.data import camvid, records
+    from fcn_jax.data.sets import camvid, records
 
     with records.quiet_tfds():
         if source_dir:
@@ -196,7 +197,7 @@ def _get_camvid(source_dir: str, data_dir: str) -> Dataset:
         elif build := records.find_only_build(camvid.CamVid, data_dir=data_dir):
             config = records.FolderConfig(name=build[0])
         else:
-            raise FileNotFoundError(
+            raise MissingError(
                 f"data set 'camvid' needs source_dir: it is not built yet; expected\n"
                 f"{camvid.EXPECTED_FILES}"
             )
@@ -215,10 +216,11 @@ def _get_tfds(
     mask_key: str = "",
     mask_classes: Sequence[str] = (),
 ) -> Dataset:
-    from fcn_jax.data import prepared, records
+    from fcn_jax.data.sets import records
+    from fcn_jax.data.sets import tfds as prepared
 
     if source_dir:
-        raise ValueError(
+        raise UserError(
             f"data set 'tfds:{tfds_name}' takes no source_dir: it must be prepared, in data_dir or "
             "where TFDS keeps its data sets"
         )
@@ -230,7 +232,8 @@ def _get_tfds(
 
 
 def _get_custom(source_dir: str, data_dir: str, **chance: float) -> Dataset:
-    from fcn_jax.data import custom, custom_lists, records
+    from fcn_jax.data.files import lists as custom_lists
+    from fcn_jax.data.sets import custom, records
 
     with records.quiet_tfds():
         if source_dir:
@@ -238,7 +241,7 @@ def _get_custom(source_dir: str, data_dir: str, **chance: float) -> Dataset:
         elif build := records.find_only_build(custom.Custom, data_dir=data_dir):
             config = custom.CustomConfig(name=build[0], **build[1])
         else:
-            raise FileNotFoundError(
+            raise MissingError(
                 "data set 'custom' needs source_dir: it is not built yet; expected\n"
                 f"{custom_lists.EXPECTED_FILES}"
             )
@@ -255,7 +258,7 @@ PUBLISHED = ("nyud", "pascal_context", "siftflow", "siftflow_geometric", "voc")
 
 def find_published(name: str) -> "PublishedSet":
     """Returns one of `PUBLISHED`: its parts, and the splits that they make."""
-    from fcn_jax.data import nyud, pascal, pascal_context, siftflow
+    from fcn_jax.data.sets import nyud, pascal, pascal_context, siftflow
 
     found = (
         nyud.NYUDV2,
@@ -268,8 +271,8 @@ def find_published(name: str) -> "PublishedSet":
 
 
 def _get_published(name: str, source_dir: str, data_dir: str) -> Dataset:
-    from fcn_jax.data import records
-    from fcn_jax.data.published import PublishedReader
+    from fcn_jax.data.sets import records
+    from fcn_jax.data.sets.splits import PublishedReader
 
     published = find_published(name)
     configs = published.find_parts(source_dir, data_dir=data_dir)

@@ -1,7 +1,10 @@
 """The classes of each data set: names, display colours, and the value that means "no label"."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fcn_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +22,9 @@ class LabelSet:
 
     def __post_init__(self):
         if len(self.names) != len(self.colors):
-            raise ValueError(f"{len(self.names)} class names but {len(self.colors)} colors")
+            raise UserError(f"{len(self.names)} class names but {len(self.colors)} colors")
         if 0 <= self.ignore_label < len(self.names):
-            raise ValueError(
+            raise UserError(
                 f"ignore_label={self.ignore_label} is the number of class "
                 f"{self.names[self.ignore_label]!r}; choose a value that no class has, such as 255"
             )
@@ -30,13 +33,27 @@ class LabelSet:
     def num_classes(self) -> int:
         return len(self.names)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the label set as JSON holds it; `from_dict` makes it again."""
+        return {
+            "names": list(self.names),
+            "colors": [list(color) for color in self.colors],
+            "ignore_label": self.ignore_label,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "LabelSet":
+        """Makes a label set of what `to_dict` returned, also after it went through JSON."""
+        colors = tuple((int(red), int(green), int(blue)) for red, green, blue in values["colors"])
+        return cls(tuple(map(str, values["names"])), colors, int(values["ignore_label"]))
+
     def select(self, classes: Sequence[str]) -> "LabelSet":
         """Returns the label set of these classes only, numbered in the order given."""
         unknown = [name for name in classes if name not in self.names]
         if unknown:
-            raise ValueError(f"unknown classes {unknown}; known: {', '.join(self.names)}")
+            raise UserError(f"unknown classes {unknown}; known: {', '.join(self.names)}")
         if len(set(classes)) < len(classes):
-            raise ValueError(f"classes {list(classes)} name a class twice")
+            raise UserError(f"classes {list(classes)} name a class twice")
         return LabelSet(
             names=tuple(classes),
             colors=tuple(self.colors[self.names.index(name)] for name in classes),

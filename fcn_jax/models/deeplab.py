@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from fcn_jax.errors import UserError
 from fcn_jax.models.layers import (
     AvgPool,
     BatchNorm,
@@ -77,11 +78,11 @@ class DeepLab(nn.Module):
     def check(self, features: dict[str, Blob]) -> None:
         """Raises ValueError for sides that cannot be."""
         if unknown := [side for side in self.sides if side not in features]:
-            raise ValueError(
+            raise UserError(
                 f"unknown model.sides {unknown}; the backbone has {', '.join(features)}"
             )
         if len(set(self.sides)) < len(self.sides):
-            raise ValueError(f"model.sides={self.sides} must name each of them once")
+            raise UserError(f"model.sides={self.sides} must name each of them once")
 
     def score(self, blob: Blob, *, train: bool) -> Blob:
         """Scores every unit by fc6, fc7 and fc8, or by the sum of several such branches."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
 
+from fcn_jax.errors import UserError
 from fcn_jax.models.deeplab import DeepLab
 from fcn_jax.models.layers import make_norm
 from fcn_jax.models.mobilenet import STRIDES, MobileNetV2
@@ -34,21 +35,21 @@ def make_rates(
     """Returns what the hole algorithm leaves of VGG16's pools, and the rates of conv1 to conv5."""
     if isinstance(rates, str):
         if rates not in RATES:
-            raise ValueError(f"unknown model.rates {rates!r}; known: {', '.join(RATES)}")
+            raise UserError(f"unknown model.rates {rates!r}; known: {', '.join(RATES)}")
         holes = hole_algorithm(POOL_STRIDES, output_stride or RATES[rates])
         return holes, tuple(hole.rate for hole in holes)
     if len(rates) != len(POOL_STRIDES):
-        raise ValueError(f"model.rates={rates} must be one for each of conv1 to conv5")
+        raise UserError(f"model.rates={rates} must be one for each of conv1 to conv5")
     check_rates("rates", rates)
     if not output_stride:
-        raise ValueError(f"model.rates={rates} needs a model.output_stride: 32, 16, 8 or 4")
+        raise UserError(f"model.rates={rates} needs a model.output_stride: 32, 16, 8 or 4")
     return hole_algorithm(POOL_STRIDES, output_stride), rates
 
 
 def check_rates(option: str, rates: Sequence[int]) -> None:
     """Raises ValueError unless there are rates and all are positive."""
     if not rates or min(rates) < 1:
-        raise ValueError(f"model.{option}={rates} must be positive rates, at least one")
+        raise UserError(f"model.{option}={rates} must be positive rates, at least one")
 
 
 def vgg16_deeplab(
@@ -89,12 +90,12 @@ def vgg16_deeplab(
             every pixel.
     """
     if pools not in ("pool3", "noup"):
-        raise ValueError(f"unknown model.pools {pools!r}; known: pool3, noup")
+        raise UserError(f"unknown model.pools {pools!r}; known: pool3, noup")
     holes, conv_rates = make_rates(rates, output_stride)
     strides = [hole.stride for hole in holes]
     if pools == "noup" and (sides or atrous_pools or prod(strides) > 8):
         # Their units lie between two pixels, and at 16 and 32 the last pixels can be beyond them.
-        raise ValueError(
+        raise UserError(
             "model.pools=noup is for output strides 8 and 4, without model.sides and "
             "model.atrous_pools; model.pools=pool3 is for all"
         )
@@ -212,7 +213,7 @@ def largefov(
     """
     if backbone.output_stride not in FC6_RATES:
         known = ", ".join(map(str, FC6_RATES))
-        raise ValueError(f"unknown model.output_stride={backbone.output_stride}; known: {known}")
+        raise UserError(f"unknown model.output_stride={backbone.output_stride}; known: {known}")
     fc6 = same(3, rate=FC6_RATES[backbone.output_stride])
     return DeepLab(
         num_classes=num_classes,

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from fcn_jax.errors import UserError
 from fcn_jax.models.layers import (
     BatchNorm,
     BilinearUpscore,
@@ -112,11 +113,11 @@ class FCN(nn.Module):
         """Raises ValueError for attributes that cannot be."""
         if self.upsampling not in UPSAMPLINGS:
             known = ", ".join(UPSAMPLINGS)
-            raise ValueError(f"unknown model.upsampling {self.upsampling!r}; known: {known}")
+            raise UserError(f"unknown model.upsampling {self.upsampling!r}; known: {known}")
         if self.fusion not in FUSIONS:
-            raise ValueError(f"unknown model.fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
+            raise UserError(f"unknown model.fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
         if unknown := [skip for skip in skips if skip not in features]:
-            raise ValueError(
+            raise UserError(
                 f"unknown model.skips {unknown}; the backbone has {', '.join(features)}"
             )
         *_, top = features.values()
@@ -124,17 +125,17 @@ class FCN(nn.Module):
             # It takes units away. If one pixel has enough of them, the logits cover every image.
             units = reduce(lambda size, layer: output_size(layer, size), top.paths[0], 1)
             if fc6.extent > units + 2 * fc6.pad:
-                raise ValueError(
+                raise UserError(
                     f"model.fc6_kernel={fc6.kernel} is too large to score every image: "
                     f"model.padding=caffe takes at most {units}, model.padding=same any"
                 )
         strides = [features[skip].stride for skip in skips]
         if strides[:1] > [top.stride] or any(coarse <= fine for coarse, fine in pairwise(strides)):
-            raise ValueError(
+            raise UserError(
                 f"model.skips={self.skips} must go from coarse to fine, each of them once"
             )
         if self.skip_scales and len(self.skip_scales) != len(self.skips):
-            raise ValueError(
+            raise UserError(
                 f"model.skip_scales={self.skip_scales} must be one for each of {self.skips}"
             )
 

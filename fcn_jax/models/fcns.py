@@ -4,6 +4,7 @@ A constructor takes `num_classes`, `axis_name` (the mapped axis that batch norm 
 and these keys.
 """
 
+from fcn_jax.errors import UserError
 from fcn_jax.models.alexnet import AlexNet
 from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layers import make_norm
@@ -17,7 +18,7 @@ from fcn_jax.ops.geometry import Window, same
 def is_caffe(padding: str) -> bool:
     """Tells the releases' padding, 100 pixels once, from `same`, which keeps the size everywhere."""
     if padding not in ("caffe", "same"):
-        raise ValueError(f"unknown model.padding {padding!r}; known: caffe, same")
+        raise UserError(f"unknown model.padding {padding!r}; known: caffe, same")
     return padding == "caffe"
 
 

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
+from fcn_jax.errors import UserError
 from fcn_jax.ops import geometry
-from fcn_jax.ops.conv import conv, plain_conv
+from fcn_jax.ops.conv.conv import conv, plain_conv
 from fcn_jax.ops.geometry import Upscore, Window
 from fcn_jax.ops.lrn import local_response_norm
 from fcn_jax.ops.pool import avg_pool, max_pool
@@ -75,7 +76,7 @@ def make_norm(norm: str, axis_name: str | None) -> BatchNorm | None:
         return None
     if norm in ("batch", "frozen"):
         return BatchNorm(frozen=norm == "frozen", axis_name=axis_name)
-    raise ValueError(f"unknown model.norm {norm!r}; known: none, batch, frozen")
+    raise UserError(f"unknown model.norm {norm!r}; known: none, batch, frozen")
 
 
 class Conv(nn.Module):
@@ -230,7 +231,7 @@ class Crop(nn.Module):
         have, want = blob.maps.shape[1:3], (offset + height, offset + width)
         short = want[0] > have[0] or want[1] > have[1]
         if offset < 0 or (self.whole and short):
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: cannot cut {height}x{width} at {offset} out of {have[0]}x{have[1]}"
             )
         maps = blob.maps[:, offset : want[0], offset : want[1]]
@@ -242,7 +243,7 @@ class Fuse(nn.Module):
 
     def __call__(self, *blobs: Blob) -> Blob:
         if any(geometry.crop_offset(blob.paths[0], blobs[0].paths[0]) for blob in blobs):
-            raise ValueError(f"{self.name}: the grids lie on different pixels")
+            raise UserError(f"{self.name}: the grids lie on different pixels")
         maps = reduce(jnp.add, (blob.maps for blob in blobs))
         return Blob(maps, geometry.covering(*(path for blob in blobs for path in blob.paths)))
 
@@ -252,7 +253,7 @@ class Concat(nn.Module):
 
     def __call__(self, *blobs: Blob) -> Blob:
         if any(geometry.crop_offset(blob.paths[0], blobs[0].paths[0]) for blob in blobs):
-            raise ValueError(f"{self.name}: the grids lie on different pixels")
+            raise UserError(f"{self.name}: the grids lie on different pixels")
         maps = jnp.concatenate([blob.maps for blob in blobs], axis=-1)
         return Blob(maps, geometry.covering(*(path for blob in blobs for path in blob.paths)))
 

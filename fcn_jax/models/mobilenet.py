@@ -8,6 +8,7 @@ from collections.abc import Callable
 import flax.linen as nn
 from jaxtyping import Array, Num
 
+from fcn_jax.errors import UserError
 from fcn_jax.models.layers import BatchNorm, Blob, Conv, Fuse, run_stage
 from fcn_jax.models.preprocess import TORCHVISION, Preprocess
 from fcn_jax.ops.geometry import Window, hole_algorithm, same
@@ -164,9 +165,9 @@ class MobileNetV2(nn.Module):
         """Returns the activation; raises ValueError for attributes that cannot be."""
         if self.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"unknown model.activation {self.activation!r}; known: {known}")
+            raise UserError(f"unknown model.activation {self.activation!r}; known: {known}")
         if len(self.strides) != len(STAGES) or sorted(self.strides) != sorted(STRIDES):
-            raise ValueError(
+            raise UserError(
                 f"model.strides={self.strides} must place three strides of 2 on the {len(STAGES)} "
                 f"stages; the paper has {STRIDES}"
             )

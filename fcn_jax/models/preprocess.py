@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from fcn_jax.errors import UserError
+
 
 @dataclass(frozen=True)
 class Preprocess:
@@ -50,7 +52,7 @@ def make_preprocess(preprocess: str) -> Preprocess:
         red, green, blue = map(float, preprocess.removeprefix("caffe:").split(","))
     except ValueError:
         known = ", ".join(PREPROCESSES)
-        raise ValueError(
+        raise UserError(
             f"unknown model.preprocess {preprocess!r}; known: {known}, caffe:R,G,B"
         ) from None
     return replace(CAFFE, mean_rgb=(red, green, blue))

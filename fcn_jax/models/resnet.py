@@ -7,6 +7,7 @@ bottlenecks have their stride on the 3x3 convolution ("v1.5").
 import flax.linen as nn
 from jaxtyping import Array, Num
 
+from fcn_jax.errors import UserError
 from fcn_jax.models.layers import BatchNorm, Blob, Conv, Fuse, MaxPool, run_stage
 from fcn_jax.models.preprocess import TORCHVISION, Preprocess
 from fcn_jax.ops.geometry import Window, hole_algorithm, same
@@ -93,7 +94,7 @@ class ResNet(nn.Module):
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
         if self.depth not in BLOCKS:
             known = ", ".join(map(str, BLOCKS))
-            raise ValueError(f"unknown model.depth={self.depth}; known: {known}")
+            raise UserError(f"unknown model.depth={self.depth}; known: {known}")
         holes = hole_algorithm(STRIDES, self.output_stride)
         conv1, maxpool = (
             same(kernel, stride=hole.stride, rate=hole.rate, ceil=self.ceil)

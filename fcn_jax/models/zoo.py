@@ -5,6 +5,7 @@ from functools import partial
 
 import flax.linen as nn
 
+from fcn_jax.errors import UserError
 from fcn_jax.models.deeplabs import (
     SIDES,
     mobilenetv2_deeplab,
@@ -75,15 +76,15 @@ def get_model(
         options: the constructor's.
     """
     if name not in MODELS:
-        raise ValueError(f"unknown model.name {name!r}; known: {', '.join(MODELS)}")
+        raise UserError(f"unknown model.name {name!r}; known: {', '.join(MODELS)}")
     if (dtype := options.get("dtype", "float32")) not in DTYPES:
-        raise ValueError(f"unknown model.dtype {dtype!r}; known: {', '.join(DTYPES)}")
+        raise UserError(f"unknown model.dtype {dtype!r}; known: {', '.join(DTYPES)}")
     if (width := options.get("width", 1.0)) < MIN_WIDTH:
-        raise ValueError(f"model.width={width} leaves no channel; at least {MIN_WIDTH}")
+        raise UserError(f"model.width={width} leaves no channel; at least {MIN_WIDTH}")
     if not 0 <= (dropout := options.get("dropout", 0.0)) < 1:
-        raise ValueError(f"model.dropout={dropout} must lie in [0, 1)")
+        raise UserError(f"model.dropout={dropout} must lie in [0, 1)")
     for size in SIZES:
         if options.get(size, 1) < 1:
-            raise ValueError(f"model.{size}={options[size]} must be at least 1")
+            raise UserError(f"model.{size}={options[size]} must be at least 1")
     model = MODELS[name](num_classes=num_classes, axis_name=axis_name, **options)
     return model.clone(backbone=model.backbone.clone(remat=remat))

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from fcn_jax.errors import UserError
+
 
 class Window(NamedTuple):
     """A convolution or a pooling: sizes in pixels of its input, padding the same on both sides."""
@@ -68,7 +70,7 @@ def output_size(layer: Layer, size: int) -> int:
             # Rounding up, a window may hang over the end by less than a stride.
             count = (-(-room // stride) if ceil else room // stride) + 1
             if count < 1:
-                raise ValueError(
+                raise UserError(
                     f"{size} pixels are too few for a window of {layer.extent} with pad {pad}"
                 )
             if not ceil:
@@ -113,10 +115,10 @@ def crop_offset(layers: Sequence[Layer], reference: Sequence[Layer]) -> int:
     stride, start = stride_and_start(layers)
     reference_stride, reference_start = stride_and_start(reference)
     if stride != reference_stride:
-        raise ValueError(f"grids of stride {stride} and {reference_stride} cannot be aligned")
+        raise UserError(f"grids of stride {stride} and {reference_stride} cannot be aligned")
     offset = (reference_start - start) / stride
     if offset.denominator != 1:
-        raise ValueError(f"the grids lie {offset} units apart, which is no whole number")
+        raise UserError(f"the grids lie {offset} units apart, which is no whole number")
     return int(offset)
 
 
@@ -186,7 +188,7 @@ def hole_algorithm(strides: Sequence[int], output_stride: int) -> list[Hole]:
     Source: Chen et al. 2015, Sec. 3.1.
     """
     if output_stride not in (32, 16, 8, 4):
-        raise ValueError(f"unknown model.output_stride={output_stride}; known: 32, 16, 8, 4")
+        raise UserError(f"unknown model.output_stride={output_stride}; known: 32, 16, 8, 4")
     holes, product, rate = [], 1, 1
     for stride in strides:
         before = rate

@@ -13,6 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer, Num
 
+from fcn_jax.errors import UserError
+
 DICE_SMOOTH = 1.0  # pixels, as in optax.losses.dice_loss: a class that is nowhere has no loss
 
 
@@ -103,21 +105,21 @@ def _check(
     dice_weight: float,
 ) -> None:
     if not all(isinstance(weight, int | float) for weight in class_weights):
-        raise ValueError(f"loss.class_weights={tuple(class_weights)} must be numbers")
+        raise UserError(f"loss.class_weights={tuple(class_weights)} must be numbers")
     if class_weights and len(class_weights) != num_classes:
-        raise ValueError(
+        raise UserError(
             f"loss.class_weights has {len(class_weights)} values for {num_classes} classes; "
             "give one for each class, in their order, or () for equal ones"
         )
     if class_weights and (min(class_weights) < 0 or max(class_weights) == 0):
-        raise ValueError(
+        raise UserError(
             f"loss.class_weights={tuple(class_weights)} must not be negative, nor all 0"
         )
     if not 0 < ohem_fraction <= 1:
-        raise ValueError(f"loss.ohem_fraction={ohem_fraction} must lie in (0, 1]; 1 keeps all")
+        raise UserError(f"loss.ohem_fraction={ohem_fraction} must lie in (0, 1]; 1 keeps all")
     terms = cross_entropy_weight, dice_weight
     if min(terms) < 0 or max(terms) == 0:
-        raise ValueError(
+        raise UserError(
             f"loss.cross_entropy_weight={cross_entropy_weight} and loss.dice_weight={dice_weight} "
             "must not be negative, nor both 0"
         )

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn_jax.errors import UserError
+
 
 def local_response_norm(
     maps: Float[Array, "b h w c"],
@@ -22,7 +24,7 @@ def local_response_norm(
         size: odd, so that as many channels count on either side; beyond the ends they are zeros.
     """
     if size % 2 == 0:
-        raise ValueError(f"size={size} must be odd, to be centred on a channel")
+        raise UserError(f"size={size} must be odd, to be centred on a channel")
     wide = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
     # Two choices that a CPU needs: the gradient of a reduction over windows is five times faster
     # than that of shifted slices, and exp of log three times faster than a power.

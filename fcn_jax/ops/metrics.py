@@ -15,6 +15,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from fcn_jax.errors import UserError
+
 # Which classes enter the means, when some have no pixel.
 CONVENTIONS: Mapping[str, str] = {
     "caffe": "a class is left out of a mean where its own denominator is 0: a class that is "
@@ -76,7 +78,7 @@ def scores(
         Fractions in 0 to 1; NaN where there is nothing to average.
     """
     if convention not in CONVENTIONS:
-        raise ValueError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
+        raise UserError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
     counts = np.asarray(counts, np.int64)
     true, predicted, hit = counts.sum(1), counts.sum(0), np.diag(counts)
     union, total = true + predicted - hit, counts.sum()

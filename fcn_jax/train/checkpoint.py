@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from fcn_jax.errors import MissingError, UserError
 from fcn_jax.train import parallel
 
 _METRIC = "mean_iou"
@@ -28,7 +29,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, read_only: bool = False):
         self._folder = Path(folder).absolute()
         if read_only and not has_checkpoint(self._folder):
-            raise FileNotFoundError(f"there is no checkpoint in {self._folder}; train first")
+            raise MissingError(f"there is no checkpoint in {self._folder}; train first")
         keep = ocp.checkpoint_managers
 
         # BestN alone would delete the newest one whenever it is not the best.
@@ -78,7 +79,7 @@ class Checkpoints:
             return self._manager.best_step()
         if which.isdigit() and int(which) in steps:
             return int(which)
-        raise ValueError(
+        raise UserError(
             f"no checkpoint {which!r} in {self._folder}; there are: last, best, "
             f"{', '.join(map(str, steps))}"
         )

@@ -7,10 +7,11 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from fcn_jax.data.batches.loader import eval_batches
 from fcn_jax.data.datasets import Dataset
-from fcn_jax.data.loader import eval_batches
+from fcn_jax.errors import UserError
 from fcn_jax.ops import metrics
-from fcn_jax.train.evaluate import Evaluation, Prediction, evaluate
+from fcn_jax.train.evaluation import Evaluation, Prediction, evaluate
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.steps import make_eval_step
@@ -43,7 +44,7 @@ class Evaluator:
         num_samples: int,
     ):
         if convention not in metrics.CONVENTIONS:
-            raise ValueError(
+            raise UserError(
                 f"unknown eval.convention {convention!r}; known: {', '.join(metrics.CONVENTIONS)}"
             )
         for name, value, least in (
@@ -53,7 +54,7 @@ class Evaluator:
             ("num_samples", num_samples, 0),
         ):
             if value < least:
-                raise ValueError(f"eval.{name}={value} must be {least} or more")
+                raise UserError(f"eval.{name}={value} must be {least} or more")
         self._boundary_px = boundary_px
         self._dataset, self._devices, self._split = dataset, devices, split
         self._source = dataset.source(split)

@@ -10,15 +10,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from fcn_jax.models.table import finest_stride, layer_table, output_stride
+from fcn_jax.errors import UserError
+from fcn_jax.models.layer_table import finest_stride, layer_table, output_stride
 from fcn_jax.train import parallel
 from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
-from fcn_jax.train.init import init_from
 from fcn_jax.train.interrupt import Interruption
 from fcn_jax.train.progress import StepProgress
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.setup import Setup, make_batches, make_setup
 from fcn_jax.train.state import TrainState
+from fcn_jax.train.warm_start import init_from
 
 
 def train(
@@ -37,10 +38,10 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when a checkpoint has been saved.
     """
     if config["train"]["num_steps"] < 1:
-        raise ValueError(f"train.num_steps={config['train']['num_steps']} must be positive")
+        raise UserError(f"train.num_steps={config['train']['num_steps']} must be positive")
     setup = make_setup(config)
     if shared := setup.dataset.find_shared(config["train"]["split"], config["eval"]["split"]):
-        raise ValueError(f"eval.split={config['eval']['split']}: {shared}")
+        raise UserError(f"eval.split={config['eval']['split']}: {shared}")
     make_batches(config, setup.dataset).close()  # its checks come before the folder is touched
     run = RunFolder(workdir)
     state = setup.state
@@ -172,7 +173,7 @@ def _summarize(window: list[dict[str, Any]]) -> dict[str, float]:
 
 def _check_finite(entry: Mapping[str, float], step: int, run: RunFolder) -> None:
     if not all(map(math.isfinite, entry.values())):
-        raise ValueError(
+        raise UserError(
             f"the loss is {entry['loss']} and the gradient norm {entry['grad_norm']} at step "
             f"{step} of {run.path}\nlower optim.learning_rate and train in another --workdir; the "
             "last checkpoint here is from before"

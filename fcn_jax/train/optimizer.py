@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fcn_jax.errors import UserError
+
 Rules = Sequence[tuple[str, float]]
 
 
@@ -32,11 +34,11 @@ def label_params(params: Any, rules: Rules) -> Any:
             if re.fullmatch(pattern, name):
                 used.add(pattern)
                 return value
-        raise ValueError(f"no rule matches parameter {name!r}; rules: {[p for p, _ in rules]}")
+        raise UserError(f"no rule matches parameter {name!r}; rules: {[p for p, _ in rules]}")
 
     labels = jax.tree_util.tree_map_with_path(label, params)
     if dead := [pattern for pattern, _ in rules if pattern not in used]:
-        raise ValueError(f"rules that match no parameter: {dead}")
+        raise UserError(f"rules that match no parameter: {dead}")
     return labels
 
 
@@ -46,11 +48,11 @@ def _check_rule(rule: Any) -> None:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(
+                raise UserError(
                     f"{pattern!r} is no regular expression ({error}); one is 'backbone/.*'"
                 ) from error
         case _:
-            raise ValueError(f"{rule!r} is no pair of a pattern and a number: ('backbone/.*', 0.1)")
+            raise UserError(f"{rule!r} is no pair of a pattern and a number: ('backbone/.*', 0.1)")
 
 
 def make_schedule(
@@ -69,7 +71,7 @@ def make_schedule(
             `step`: learning_rate * gamma ** floor(step / step_size).
     """
     if step_size < 1:
-        raise ValueError(f"optim.step_size={step_size} must be 1 or more")
+        raise UserError(f"optim.step_size={step_size} must be 1 or more")
     match schedule:
         case "constant":
             return optax.constant_schedule(learning_rate)
@@ -80,7 +82,7 @@ def make_schedule(
             )
         case "step":
             return lambda step: learning_rate * gamma ** (step // step_size)
-    raise ValueError(f"unknown optim.schedule {schedule!r}; known: constant, poly, step")
+    raise UserError(f"unknown optim.schedule {schedule!r}; known: constant, poly, step")
 
 
 def make_optimizer(
@@ -127,7 +129,7 @@ def make_optimizer(
             adam = optax.scale_by_adam(b1=momentum, b2=beta2)
             parts = adam, decay, optax.scale_by_schedule(rate), scale_lr
         case _:
-            raise ValueError(f"unknown optim.name {name!r}; known: sgd, adamw")
+            raise UserError(f"unknown optim.name {name!r}; known: sgd, adamw")
     return optax.chain(*parts, optax.scale(-1.0)), rate
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fcn_jax.errors import UserError
+
 AXIS = "batch"
 
 
@@ -20,17 +22,17 @@ def get_devices(count: int | None = None) -> list[jax.Device]:
     """Returns this process's devices, or the first `count` of them."""
     devices = jax.local_devices()
     if count is not None and count > len(devices):
-        raise ValueError(f"{count} devices were asked for, but there are only {len(devices)}")
+        raise UserError(f"{count} devices were asked for, but there are only {len(devices)}")
     return devices[:count]
 
 
 def check_batch_size(batch_size: int, num_devices: int, *, iter_size: int = 1) -> None:
     """Raises ValueError unless `batch_size` images can be dealt out evenly to all devices."""
     if iter_size < 1:
-        raise ValueError(f"train.iter_size={iter_size} must be positive")
+        raise UserError(f"train.iter_size={iter_size} must be positive")
     parts = num_devices * iter_size
     if batch_size < 1 or batch_size % parts:
-        raise ValueError(
+        raise UserError(
             f"train.batch_size={batch_size} must be a positive multiple of the {num_devices} "
             f"device{'s' if num_devices > 1 else ''}"
             f"{f' times iter_size={iter_size}' if iter_size > 1 else ''}; "

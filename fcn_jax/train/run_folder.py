@@ -24,9 +24,10 @@ import jax
 import numpy as np
 from PIL import Image
 
+from fcn_jax.errors import MissingError, UserError
 from fcn_jax.ops.palette import save_label_png
-from fcn_jax.train.conditions import list_conditions
-from fcn_jax.train.evaluate import Prediction
+from fcn_jax.train.evaluation import Prediction
+from fcn_jax.train.sections import list_conditions
 
 
 class RunFolder:
@@ -43,10 +44,10 @@ class RunFolder:
         """
         config_file = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"{self.path} is a file; choose another --workdir")
+            raise UserError(f"{self.path} is a file; choose another --workdir")
         if not config_file.exists():
             if self.path.is_dir() and any(self.path.iterdir()):
-                raise ValueError(
+                raise UserError(
                     f"{self.path} is not empty and is no run folder; choose another --workdir"
                 )
             self.path.mkdir(parents=True, exist_ok=True)
@@ -57,7 +58,7 @@ class RunFolder:
         if differing:
             key = differing[0]
             more = f" (and {len(differing) - 1} more keys differ)" if differing[1:] else ""
-            raise ValueError(
+            raise UserError(
                 f"{self.path} belongs to another experiment: {key} is {theirs.get(key)!r} there "
                 f"and {ours.get(key)!r} here{more}\nchoose another --workdir, or the same values"
             )
@@ -72,14 +73,14 @@ class RunFolder:
 
     def _read(self, name: str) -> dict[str, Any]:
         if not (self.path / name).is_file():
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{self.path} is no run folder: it has no {name}; "
                 "python launch.py train --config=... --workdir=... makes one"
             )
         try:
             return json.loads((self.path / name).read_text())
         except json.JSONDecodeError as error:
-            raise ValueError(f"{self.path / name} is damaged: {error}") from error
+            raise UserError(f"{self.path / name} is damaged: {error}") from error
 
     def begin_launch(self, command: str, *, start_step: int, **facts: Any) -> None:
         """Notes in run.json that a launch starts; `facts` describe the run as a whole."""

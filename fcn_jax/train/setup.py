@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import optax
 
+from fcn_jax.data.batches.loader import train_batches
 from fcn_jax.data.datasets import Dataset, get_dataset
-from fcn_jax.data.loader import train_batches
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.losses import Loss, make_loss
 from fcn_jax.train import parallel

@@ -12,7 +12,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Integer
 
-from fcn_jax.models.table import layer_table
+from fcn_jax.models.layer_table import layer_table
 from fcn_jax.ops.losses import Loss, softmax_cross_entropy
 from fcn_jax.ops.metrics import confusion_counts, near_boundary
 from fcn_jax.train import parallel

@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcn_jax.weights.layouts import format_shape
-from fcn_jax.weights.mapped import map_file, view
+from fcn_jax.errors import UserError
+from fcn_jax.weights.axes import format_shape
+from fcn_jax.weights.memory_map import map_file, view
 
 # Wire types.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -71,7 +72,7 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     try:
         return _read_net(map_file(path))
     except ValueError as error:
-        raise ValueError(f"{path} is not a whole caffemodel: {error}") from error
+        raise UserError(f"{path} is not a whole caffemodel: {error}") from error
 
 
 def read_binaryproto(path: str | Path) -> np.ndarray:
@@ -85,10 +86,10 @@ def read_binaryproto(path: str | Path) -> np.ndarray:
         blob = _read_blob(buffer, _Span(0, len(buffer)))
         shape = blob.sizes[-3:] if blob.sizes[:-3] in ((), (1,)) else ()
         if len(shape) != 3:
-            raise ValueError(f"its blob is {format_shape(blob.sizes)}, and not one image")
+            raise UserError(f"its blob is {format_shape(blob.sizes)}, and not one image")
         return _shaped(blob.values, shape, "its blob").astype(np.float32)
     except ValueError as error:
-        raise ValueError(f"{path} is not a whole binaryproto mean: {error}") from error
+        raise UserError(f"{path} is not a whole binaryproto mean: {error}") from error
 
 
 def _read_net(buffer) -> dict[str, list[np.ndarray]]:
@@ -99,11 +100,11 @@ def _read_net(buffer) -> dict[str, list[np.ndarray]]:
         form = V2 if number == NET_LAYER else V1
         name, blobs = _read_layer(buffer, _expect(_Span, value, "a layer"), form)
         if blobs and name in layers:
-            raise ValueError(f"two layers with weights are called {name!r}")
+            raise UserError(f"two layers with weights are called {name!r}")
         if blobs:
             layers[name] = blobs
     if not layers:
-        raise ValueError("it holds no layer with weights")
+        raise UserError("it holds no layer with weights")
     return layers
 
 
@@ -130,9 +131,7 @@ def _read_layer(buffer, span: _Span, form: _Form) -> tuple[str, list[np.ndarray]
 
 def _shaped(values: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
     if len(values) != prod(shape) or not len(values):
-        raise ValueError(
-            f"{what} says it is {format_shape(shape)}, and holds {len(values)} numbers"
-        )
+        raise UserError(f"{what} says it is {format_shape(shape)}, and holds {len(values)} numbers")
     return values.reshape(shape)
 
 
@@ -179,10 +178,10 @@ def _numbers(buffer, value, dtype: np.dtype) -> np.ndarray:
     if isinstance(value, _Span):
         count, rest = divmod(value.stop - value.start, dtype.itemsize)
         if rest:
-            raise ValueError(f"byte {value.start}: a broken row of numbers")
+            raise UserError(f"byte {value.start}: a broken row of numbers")
         return view(buffer, dtype, value.start, count)
     if _expect(np.ndarray, value, "numbers").dtype != dtype:
-        raise ValueError("a blob's numbers are of the wrong width")
+        raise UserError("a blob's numbers are of the wrong width")
     return value
 
 
@@ -197,13 +196,13 @@ def _fields(buffer, span: _Span) -> Iterator[tuple[int, int | _Span | np.ndarray
         tag, position = _varint(buffer, position, span.stop)
         number, wire = tag >> 3, tag & 7
         if number == 0:
-            raise ValueError(f"byte {begin}: field number 0")
+            raise UserError(f"byte {begin}: field number 0")
         if wire == VARINT:
             value, position = _varint(buffer, position, span.stop)
         elif wire == BYTES:
             length, position = _varint(buffer, position, span.stop)
             if length > span.stop - position:
-                raise ValueError(
+                raise UserError(
                     f"byte {position}: {length} bytes should follow, {span.stop - position} do"
                 )
             value = _Span(position, position + length)
@@ -212,7 +211,7 @@ def _fields(buffer, span: _Span) -> Iterator[tuple[int, int | _Span | np.ndarray
             value = _run(buffer, _Span(begin, span.stop), position - begin, FIXED[wire])
             position = begin + len(value) * (position - begin + FIXED[wire].itemsize)
         else:
-            raise ValueError(f"byte {begin}: wire type {wire}")
+            raise UserError(f"byte {begin}: wire type {wire}")
         yield number, value
 
 
@@ -221,7 +220,7 @@ def _run(buffer, span: _Span, tag_bytes: int, dtype: np.dtype) -> np.ndarray:
     record = np.dtype([("tag", f"V{tag_bytes}"), ("value", dtype)])
     count = (span.stop - span.start) // record.itemsize
     if count == 0:
-        raise ValueError(f"byte {span.start}: a number is cut off")
+        raise UserError(f"byte {span.start}: a number is cut off")
     records = view(buffer, record, span.start, count)
     length, step = 1, 16
     while length < count:
@@ -239,18 +238,18 @@ def _varint(buffer, position: int, stop: int) -> tuple[int, int]:
     value = 0
     for index in range(10):
         if position >= stop:
-            raise ValueError(f"byte {position}: the end, in the middle of a number")
+            raise UserError(f"byte {position}: the end, in the middle of a number")
         byte = buffer[position]
         position += 1
         value |= (byte & 0x7F) << 7 * index
         if byte < 0x80:
             return value, position
-    raise ValueError(f"byte {position}: an integer of more than 10 bytes")
+    raise UserError(f"byte {position}: an integer of more than 10 bytes")
 
 
 def _size(value) -> int:
     if _expect(int, value, "a size of a blob") >= 2**31:
-        raise ValueError(f"a size of a blob is {value}")
+        raise UserError(f"a size of a blob is {value}")
     return value
 
 
@@ -262,4 +261,4 @@ def _text(buffer, value) -> str:
 def _expect(kind, value, what: str):
     if isinstance(value, kind):
         return value
-    raise ValueError(f"{what} has another type than in Caffe's files")
+    raise UserError(f"{what} has another type than in Caffe's files")

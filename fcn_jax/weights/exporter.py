@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from fcn_jax.weights import layouts
-from fcn_jax.weights.networks import HEAD_LAYER, LAYOUTS, PREPROCESS, Layer, Layout, check_known
+from fcn_jax.errors import UserError
+from fcn_jax.weights import axes as layouts
+from fcn_jax.weights.naming import HEAD_LAYER, LAYOUTS, PREPROCESS, Layer, Layout, check_known
 from fcn_jax.weights.transplant import layer_path
 
 Arrays = Mapping[str, np.ndarray]
@@ -62,7 +63,7 @@ def _find_export_layout(arrays: Arrays, network: str, origin: str) -> Layout:
         if layout.origin == origin and backbone <= leaves and _same_groups(arrays, layout):
             fitting[layout] = len(leaves)
     if not backbone or not fitting:
-        raise ValueError(
+        raise UserError(
             f"this {network} has no counterpart with names of {origin}: neither batch norm in "
             "Caffe's nets, nor groups in torchvision's AlexNet"
         )
@@ -85,5 +86,5 @@ def _same_groups(arrays: Arrays, layout: Layout) -> bool:
 def _head_path(leaf: str) -> str:
     path = layer_path(leaf)
     if not HEAD_LAYER.fullmatch(path):
-        raise ValueError(f"{leaf} has no name elsewhere")
+        raise UserError(f"{leaf} has no name elsewhere")
     return path

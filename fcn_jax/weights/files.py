@@ -21,8 +21,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from fcn_jax.errors import MissingError, UserError
 from fcn_jax.weights import caffe
-from fcn_jax.weights.mapped import map_file, view
+from fcn_jax.weights.memory_map import map_file, view
 
 FORMAT = "fcn_jax"
 
@@ -80,7 +81,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
         return _read_torch(path)
     for pattern, kind in STRANGERS:
         if re.match(pattern, head):
-            raise ValueError(f"{path} is no file of weights: it is {kind}")
+            raise UserError(f"{path} is no file of weights: it is {kind}")
     layers = _read_caffemodel(path)
     return {
         f"{layer}.{('weight', 'bias')[index] if index < 2 else index}": blob
@@ -93,11 +94,11 @@ def check_file(path: str | Path) -> Path:
     """Returns the path if a file with content is there."""
     path = Path(path).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"no file of weights at {path}")
+        raise MissingError(f"no file of weights at {path}")
     if not path.is_file():
-        raise ValueError(f"{path} is a folder; give the path of a file of weights")
+        raise UserError(f"{path} is a folder; give the path of a file of weights")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty; download it again")
+        raise UserError(f"{path} is empty; download it again")
     return path
 
 
@@ -112,12 +113,12 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
         with safetensors.safe_open(path, framework="numpy"):
             buffer = map_file(path)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is not a whole .safetensors file: {error}") from error
+        raise UserError(f"{path} is not a whole .safetensors file: {error}") from error
     begin = 8 + int.from_bytes(buffer[:8], "little")
     header = json.loads(buffer[8:begin].decode())
     metadata = header.pop("__metadata__", None) or {}
     if strange := {spec["dtype"] for spec in header.values()} - DTYPES.keys():
-        raise ValueError(f"{path} holds arrays of type {', '.join(strange)}; convert to F32 first")
+        raise UserError(f"{path} holds arrays of type {', '.join(strange)}; convert to F32 first")
     arrays = {
         name: view(
             buffer, DTYPES[spec["dtype"]], begin + spec["data_offsets"][0], prod(spec["shape"])
@@ -142,10 +143,10 @@ def write_safetensors(
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_whole(path, partial, arrays, dict(metadata))
     except (FileExistsError, NotADirectoryError) as error:
-        raise ValueError(f"cannot write {path}: one of its folders is a file") from error
+        raise UserError(f"cannot write {path}: one of its folders is a file") from error
     except (OSError, safetensors.SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
-        raise ValueError(f"cannot write {path}: {reason}") from error
+        raise UserError(f"cannot write {path}: {reason}") from error
 
 
 def _write_whole(path: Path, partial: Path, arrays, metadata: dict[str, str]) -> None:
@@ -168,18 +169,18 @@ def load_weights(path: str | Path) -> Weights:
     """
     path = check_file(path)
     if not _is_safetensors(_read_head(path), path):
-        raise ValueError(f"{path} is not a saved .safetensors file; {IMPORT_FIRST}")
+        raise UserError(f"{path} is not a saved .safetensors file; {IMPORT_FIRST}")
     arrays, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} does not have this project's names; {IMPORT_FIRST}")
+        raise UserError(f"{path} does not have this project's names; {IMPORT_FIRST}")
     for name, array in arrays.items():
         if array.dtype != np.float32 or not name.startswith(("params/", "batch_stats/")):
-            raise ValueError(f"{path}: {name!r} is no float32 array of a network's variables")
+            raise UserError(f"{path}: {name!r} is no float32 array of a network's variables")
     try:
         preprocess = read_preprocess(metadata["preprocess"])
         return Weights(arrays, metadata["network"], preprocess, metadata)
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: its metadata are broken ({error}); import it again") from error
+        raise UserError(f"{path}: its metadata are broken ({error}); import it again") from error
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -198,9 +199,9 @@ def read_preprocess(text: str) -> dict[str, Any]:
         preprocess = json.loads(text)
         mean, std = (list(map(float, preprocess[key])) for key in ("mean_rgb", "std_rgb"))
         if len(mean) != 3 or len(std) != 3 or not isinstance(preprocess["bgr"], bool):
-            raise ValueError("three means, three deviations and true or false are expected")
+            raise UserError("three means, three deviations and true or false are expected")
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"preprocess={text}: {error}") from error
+        raise UserError(f"preprocess={text}: {error}") from error
     return {"mean_rgb": mean, "std_rgb": std, "bgr": preprocess["bgr"]}
 
 
@@ -226,8 +227,8 @@ def _read_caffemodel(path: Path) -> dict[str, list[np.ndarray]]:
         try:
             caffe.read_binaryproto(path)
         except ValueError:
-            raise ValueError(f"{error}; nor is it .safetensors, .npz or .pth") from error
-        raise ValueError(f"{path} is a mean image and not a network") from error
+            raise UserError(f"{error}; nor is it .safetensors, .npz or .pth") from error
+        raise UserError(f"{path} is a mean image and not a network") from error
 
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
@@ -235,19 +236,19 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except Exception as error:  # of any kind, of a broken archive
-        raise ValueError(f"{path} is a cut off or broken .npz or .pth file: {error}") from error
+        raise UserError(f"{path} is a cut off or broken .npz or .pth file: {error}") from error
     if any(name.endswith("data.pkl") for name in names):
         return _read_torch(path)
     if not names or not all(name.endswith(".npy") for name in names):
-        raise ValueError(f"{path} is a zip archive, but neither .npz nor .pth; unpack it first")
+        raise UserError(f"{path} is a zip archive, but neither .npz nor .pth; unpack it first")
     try:
         # Without pickles: an array of objects could run code.
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
     except Exception as error:  # of any kind, of a broken archive
-        raise ValueError(f"{path} is no sound .npz file: {error}") from error
+        raise UserError(f"{path} is no sound .npz file: {error}") from error
     if broken := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-        raise ValueError(f"{path} is no sound .npz file: {broken[0]} is no array")
+        raise UserError(f"{path} is no sound .npz file: {broken[0]} is no array")
     return arrays
 
 
@@ -255,7 +256,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError:
-        raise ValueError(
+        raise UserError(
             f"{path} is a .pth file (or another pickle), which only torch can read safely; "
             "install torch, or give a .safetensors or .npz file"
         ) from None
@@ -264,12 +265,12 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of any kind, of a broken or malicious pickle
         reason = _torch_reason(error)
-        raise ValueError(f"{path} is no sound .pth file of tensors alone: {reason}") from error
+        raise UserError(f"{path} is no sound .pth file of tensors alone: {reason}") from error
     for key in ("state_dict", "model"):  # a training checkpoint around the weights
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
-        raise ValueError(f"{path} is a .pth file, but not a state dict; {SAVE_STATE_DICT}")
+        raise UserError(f"{path} is a .pth file, but not a state dict; {SAVE_STATE_DICT}")
     arrays = {}
     for name, tensor in content.items():
         try:
@@ -277,7 +278,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
             arrays[str(name).removeprefix("module.")] = tensor.detach().numpy()
         except (TypeError, RuntimeError) as error:  # quantized, sparse, without data ...
-            raise ValueError(
+            raise UserError(
                 f"{path}: {name} is no plain array of numbers ({_torch_reason(error)}); "
                 "save the weights as dense float32 tensors"
             ) from error

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcn_jax.weights import layouts
-from fcn_jax.weights.layouts import format_names, format_shape
-from fcn_jax.weights.networks import HEAD_LAYER, Layer, Layout
+from fcn_jax.errors import UserError
+from fcn_jax.weights import axes as layouts
+from fcn_jax.weights.axes import format_names, format_shape
+from fcn_jax.weights.naming import HEAD_LAYER, Layer, Layout
 from fcn_jax.weights.transplant import COPIED, DECIMATED, RESHAPED
 
 Arrays = Mapping[str, np.ndarray]
@@ -76,18 +77,18 @@ def _find_classifier(
 ) -> list[Conv]:
     """Finds fc6 and fc7 of ImageNet's classifier, and makes them smaller if asked to."""
     if scores := [name for name in _head_convs(source) if name not in layout.classifier]:
-        raise ValueError(
+        raise UserError(
             f"it is a segmentation network, with {format_names(scores)}; {HEAD_AS_IT_IS}"
         )
     if not layout.fc6_kernel:
-        raise ValueError(f"its network has no fc6 and fc7; {BACKBONE_ALONE}")
+        raise UserError(f"its network has no fc6 and fc7; {BACKBONE_ALONE}")
     for name in layout.classifier[:-1]:
         if f"{name}.weight" not in source:
-            raise ValueError(f"it has no {name}.weight; {BACKBONE_ALONE}")
+            raise UserError(f"it has no {name}.weight; {BACKBONE_ALONE}")
     fc6, fc7 = _find_fc(source, layout)
     for fc, kernel in ((fc6, layout.fc6_kernel), (fc7, 1)):
         if (taps := fc.weights.shape[2:]) != (kernel, kernel):
-            raise ValueError(
+            raise UserError(
                 f"{fc.layer.name} has {format_shape(taps)} taps, ImageNet's has {kernel}x{kernel}; "
                 f"{HEAD_AS_IT_IS}"
             )
@@ -115,7 +116,7 @@ def _find_own_head(source: Arrays, layout: Layout) -> list[Conv]:
             layer = _head_layer(path, name, source)
             convs.append(Conv(layer, source[f"{name}.weight"], COPIED))
     if not convs:
-        raise ValueError(f"it has no head; {BACKBONE_ALONE}")
+        raise UserError(f"it has no head; {BACKBONE_ALONE}")
     return convs
 
 
@@ -129,18 +130,18 @@ def _find_fc(source: Arrays, layout: Layout) -> list[Conv]:
             continue
         layer = _head_layer(f"fc{number}", name, source)
         if layout.layers[-1].norm and not layer.norm:
-            raise ValueError(
+            raise UserError(
                 f"its {name} has no batch norm, as fc{number} has here if the backbone has; "
                 f"{BACKBONE_ALONE}"
             )
         if not layer.vectors:
-            raise ValueError(f"it has no {name}.bias; {BACKBONE_ALONE}")
+            raise UserError(f"it has no {name}.bias; {BACKBONE_ALONE}")
         weights, action = source[f"{name}.weight"], COPIED
         shape = format_shape(weights.shape)
         if weights.ndim == 2:
             weights, action = layouts.fc_to_conv(weights, kernel=kernel), RESHAPED
         if weights.ndim != 4 or weights.shape[1] != channels:
-            raise ValueError(f"{name}.weight is {shape}, which does not follow {channels} channels")
+            raise UserError(f"{name}.weight is {shape}, which does not follow {channels} channels")
         channels = len(weights)
         found.append(Conv(layer, weights, action))
     return found

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fcn_jax.weights import layouts
+from fcn_jax.errors import UserError
+from fcn_jax.weights import axes as layouts
+from fcn_jax.weights.axes import format_names, format_shape
 from fcn_jax.weights.caffe import read_binaryproto
 from fcn_jax.weights.files import (
     FORMAT,
@@ -24,8 +26,7 @@ from fcn_jax.weights.files import (
     read_weights,
 )
 from fcn_jax.weights.heads import HEADS, Conv, find_head
-from fcn_jax.weights.layouts import format_names, format_shape
-from fcn_jax.weights.networks import HEAD_LAYER, LAYOUTS, PREPROCESS, Layout, check_known
+from fcn_jax.weights.naming import HEAD_LAYER, LAYOUTS, PREPROCESS, Layout, check_known
 from fcn_jax.weights.transplant import (
     COPIED,
     DECIMATED,
@@ -87,10 +88,10 @@ def import_weights(
         for conv in convs:
             collector.add(conv)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
     if mean is not None:
         if not image["bgr"]:
-            raise ValueError(
+            raise UserError(
                 f"{mean} is a mean of Caffe's, and {path} has names of torchvision's, whose images "
                 "are scaled as well; give --preprocess=caffe if its weights are Caffe's"
             )
@@ -116,7 +117,7 @@ def _find_preprocess(path: Path, preprocess: str | None, *, origin: str) -> dict
         try:
             return read_preprocess(metadata["preprocess"])
         except ValueError as error:
-            raise ValueError(f"its metadata are broken ({error}); give --preprocess") from error
+            raise UserError(f"its metadata are broken ({error}); give --preprocess") from error
     preprocess = preprocess or origin
     check_known("preprocess", preprocess, PREPROCESS)
     return dict(PREPROCESS[preprocess])
@@ -125,7 +126,7 @@ def _find_preprocess(path: Path, preprocess: str | None, *, origin: str) -> dict
 def _read_mean_rgb(path: str | Path) -> list[float]:
     image = read_binaryproto(path)
     if len(image) != 3:
-        raise ValueError(f"{path} is a mean of {len(image)} channels, and not of blue, green, red")
+        raise UserError(f"{path} is a mean of {len(image)} channels, and not of blue, green, red")
     return image.mean(axis=(1, 2), dtype=np.float64)[::-1].tolist()
 
 
@@ -150,7 +151,7 @@ def find_layout(network: str, source: Arrays) -> Layout:
     hint = f"it looks like {others[0]}" if others else f"it holds {format_names(source)}"
     if any(name.startswith("params/") for name in source):
         hint = "it has been imported already, and can be used as it is"
-    raise ValueError(f"this is no {network}: {misfits[nearest]}; {hint}")
+    raise UserError(f"this is no {network}: {misfits[nearest]}; {hint}")
 
 
 def find_misfit(layout: Layout, source: Arrays) -> str:
@@ -198,7 +199,7 @@ class _Collector:
         layer, weights, action, ins, outs = conv
         leaf, name = layer.kernel
         if others := [row.source for row in self.rows if row.leaf == leaf]:
-            raise ValueError(f"{others[0]} and {name} are both {leaf} here; leave one of them out")
+            raise UserError(f"{others[0]} and {name} are both {leaf} here; leave one of them out")
         if layer.name.startswith("upscore"):
             kernel = layouts.iohw_to_hwio(weights)
         else:
@@ -214,13 +215,13 @@ class _Collector:
 
     def _vector(self, name: str, channels: int) -> np.ndarray:
         if name not in self.source:
-            raise ValueError(f"it has no {name}")
+            raise UserError(f"it has no {name}")
         if (shape := self.source[name].shape) != (channels,):
-            raise ValueError(f"{name} is {format_shape(shape)} where {channels} is expected")
+            raise UserError(f"{name} is {format_shape(shape)} where {channels} is expected")
         return self.source[name].astype(np.float32)
 
     def _add(self, leaf: str, name: str, array: np.ndarray, action: str) -> None:
         if not (np.isfinite(array.min()) and np.isfinite(array.max())):
-            raise ValueError(f"{name} holds numbers that are not finite; the file is of no use")
+            raise UserError(f"{name} holds numbers that are not finite; the file is of no use")
         self.arrays[leaf] = array
         self.rows.append(Row(leaf, action, name, self.source[name].shape, array.shape))

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcn_jax.weights.layouts import format_names, format_shape
+from fcn_jax.errors import UserError
+from fcn_jax.weights.axes import format_names, format_shape
 
 COPIED = "copied"  # the same numbers, axes in our order
 RESHAPED = "reshaped"  # a matrix became a convolution
@@ -95,17 +96,17 @@ def transplant(
     for pattern in leave:
         _check_pattern(pattern)
     if idle := [pattern for pattern in leave if not any(re.fullmatch(pattern, p) for p in target)]:
-        raise ValueError(f"leave={idle} match no leaf of the network, such as {next(iter(target))}")
+        raise UserError(f"leave={idle} match no leaf of the network, such as {next(iter(target))}")
     kept = {path for path in target if any(re.fullmatch(pattern, path) for pattern in leave)}
     leaves = {path: source[path] for path in target if path in source and path not in kept}
     if not leaves:
-        raise ValueError(
+        raise UserError(
             f"the weights and the network have no leaf in common: {format_names(source)} there, "
             f"{format_names(target)} here"
         )
     for path, array in leaves.items():
         if array.shape != target[path].shape:
-            raise ValueError(
+            raise UserError(
                 f"{path} is {format_shape(array.shape)} in the weights and "
                 f"{format_shape(target[path].shape)} in the network; take weights of this network, "
                 "or leave the layer as it is initialised"
@@ -125,7 +126,7 @@ def _check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ValueError(
+        raise UserError(
             f"leave: {pattern!r} is no regular expression ({error}); one is 'params/fc8/.*'"
         ) from error
 
@@ -142,12 +143,12 @@ def _check_backbone(target, source, kept) -> None:
     for path, side in one_sided.items():
         layer = layer_path(path)
         if layer in shared:
-            raise ValueError(
+            raise UserError(
                 f"{path} is only in the {side}: one has batch norm where the other has a bias; set "
                 "model.norm as the weights have it"
             )
         if layer.startswith("backbone/") and layer != BEFORE_CLASSIFIER:
-            raise ValueError(
+            raise UserError(
                 f"{path} is only in the {side}: the backbones differ; take weights of this backbone"
                 " (of MobileNetV2 with model.first_expand as the weights have it)"
             )

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn_jax.commands import door, recipes
-from fcn_jax.commands.runs import read_run
+from fcn_jax.commands import door, experiments
 from fcn_jax.ops.metrics import scores
 from fcn_jax.ops.palette import save_label_png, voc_palette
+from fcn_jax.reports.runs import read_run
 
 CLASS_NAMES = ["sky", "building", "road", "pavement", "tree", "car", "bicyclist"]
 _COLORS = np.array(
@@ -78,7 +78,7 @@ def train_calls(monkeypatch) -> list:
     command.run = calls.append
 
     def add_arguments(parser):
-        recipes.add_config_argument(parser)
+        experiments.add_config_argument(parser)
         parser.add_argument("--workdir")
 
     command.add_arguments = add_arguments

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from fcn_jax.commands import door
+from fcn_jax.data.batches.loader import eval_batches
 from fcn_jax.data.datasets import get_dataset
-from fcn_jax.data.loader import eval_batches
 
 EXPERIMENTS = Path(door.__file__).resolve().parents[2] / "experiments"
 CLASSES = ("background", "cat", "a class with a rather long name")

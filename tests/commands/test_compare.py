@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from fcn_jax.commands.compare import find_differences
-from fcn_jax.commands.runs import group_runs
 from fcn_jax.ops.metrics import scores
+from fcn_jax.reports.runs import group_runs
 
 
 def test_report_says_what_the_folders_say(launch, make_run, tmp_path):

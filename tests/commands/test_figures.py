@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fcn_jax.commands import figures
+from fcn_jax.reports import figures
 
 
 def test_running_mean_preserves_a_constant():

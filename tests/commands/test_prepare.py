@@ -88,7 +88,7 @@ def test_interrupted_build_is_never_read_and_made_anew(prepare, words, tmp_path,
         "import signal, sys, time; from pathlib import Path\n"
         # A shell starts what it runs in the background deaf to Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from fcn_jax.commands import door; from fcn_jax.data import custom\n"
+        "from fcn_jax.commands import door; from fcn_jax.data.sets import custom\n"
         "encode = custom.encode_pair\n"
         "def encode_slowly(pair, reading):\n"
         "    print(pair.id, flush=True, file=sys.__stdout__) if pair.id == '41' else None\n"

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from fcn_jax.commands import preview
+from fcn_jax.data.batches.loader import train_batches
 from fcn_jax.data.datasets import DATASETS, Dataset
 from fcn_jax.data.labels import VOC
-from fcn_jax.data.loader import train_batches
 
 EXPERIMENT = '''"""Tiny."""
 

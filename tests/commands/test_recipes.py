@@ -5,7 +5,7 @@ import sys
 import pytest
 from ml_collections import ConfigDict, config_dict
 
-from fcn_jax.commands import recipes
+from fcn_jax.commands import experiments
 
 
 def make_config() -> ConfigDict:
@@ -53,9 +53,9 @@ def make_config() -> ConfigDict:
 def test_override_takes_the_type_of_the_default(key, text, value, form):
     word = f"--config.{key}"
     words = [f"{word}={text}"] if form == "equals" else [word, text]
-    rest, overrides = recipes.split_overrides(["--a", *words, "--b=1"])
+    rest, overrides = experiments.split_overrides(["--a", *words, "--b=1"])
     config = make_config()
-    recipes.apply_overrides(config, overrides, experiment="e")
+    experiments.apply_overrides(config, overrides, experiment="e")
     *sections, leaf = key.split(".")
     got = (config[sections[0]] if sections else config)[leaf]
     assert rest == ["--a", "--b=1"]
@@ -85,13 +85,13 @@ def test_override_refuses_another_type(key, text, wanted):
     config = make_config()
     before = config.to_dict()
     with pytest.raises(ValueError, match=f"{key}=.* does not fit: wanted {wanted}; experiment e"):
-        recipes.apply_overrides(config, [(key, text)], experiment="e")
+        experiments.apply_overrides(config, [(key, text)], experiment="e")
     assert config.to_dict() == before
 
 
 def test_later_override_of_a_key_stands():
     config = make_config()
-    recipes.apply_overrides(config, [("seed", "1"), ("seed", "2")], experiment="e")
+    experiments.apply_overrides(config, [("seed", "1"), ("seed", "2")], experiment="e")
     assert config.seed == 2
 
 
@@ -100,7 +100,7 @@ def test_experiment_is_found_by_name_from_any_folder(
     chosen, experiments_dir, tmp_path_factory, monkeypatch
 ):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    found = recipes.find_experiment(chosen, experiments_dir)
+    found = experiments.find_experiment(chosen, experiments_dir)
     assert found == experiments_dir / "camvid_fcn8s.py"
 
 
@@ -108,19 +108,19 @@ def test_experiment_is_found_by_path(experiments_dir, tmp_path, monkeypatch):
     mine = tmp_path / "mine.py"
     mine.write_text((experiments_dir / "camvid_fcn8s.py").read_text())
     monkeypatch.chdir(tmp_path)
-    assert recipes.find_experiment("mine.py", experiments_dir) == mine.resolve()
-    assert recipes.find_experiment(str(mine), experiments_dir) == mine.resolve()
+    assert experiments.find_experiment("mine.py", experiments_dir) == mine.resolve()
+    assert experiments.find_experiment(str(mine), experiments_dir) == mine.resolve()
 
 
 def test_underscore_files_are_no_experiments(experiments_dir):
     (experiments_dir / "_family.py").write_text("")
-    assert "_family" not in recipes.experiment_names(experiments_dir)
+    assert "_family" not in experiments.experiment_names(experiments_dir)
     with pytest.raises(ValueError, match="unknown experiment '_family'"):
-        recipes.find_experiment("_family", experiments_dir)
+        experiments.find_experiment("_family", experiments_dir)
 
 
 def test_title_is_the_first_line_of_the_docstring(experiments_dir):
-    recipe = recipes.load_recipe(experiments_dir / "camvid_fcn8s.py", experiments_dir)
+    recipe = experiments.load_recipe(experiments_dir / "camvid_fcn8s.py", experiments_dir)
     assert recipe.title == "FCN-8s on CamVid"
     assert recipe.config.data.name == "camvid"
 
@@ -140,7 +140,7 @@ def test_broken_experiment_says_file_line_and_message(source, message, experimen
     path = experiments_dir / "bad.py"
     path.write_text(source)
     with pytest.raises(ValueError, match=message) as caught:
-        recipes.load_recipe(path, experiments_dir)
+        experiments.load_recipe(path, experiments_dir)
     assert "\n" not in str(caught.value)
 
 
@@ -150,4 +150,4 @@ def test_experiments_share_building_blocks(experiments_dir, monkeypatch):
     path = experiments_dir / "camvid_fcn8s.py"
     source = path.read_text().replace("config.seed = 0", "config.seed = _made_up_family.SEED")
     path.write_text(source.replace("\n\ndef", "from experiments import _made_up_family\n\ndef"))
-    assert recipes.load_recipe(path, experiments_dir).config.seed == 5
+    assert experiments.load_recipe(path, experiments_dir).config.seed == 5

@@ -2,8 +2,8 @@
 
 import json
 
-from fcn_jax.commands import report
-from fcn_jax.commands.runs import group_runs
+from fcn_jax.reports import comparison as report
+from fcn_jax.reports.runs import group_runs
 
 
 def test_run_that_says_no_strides_has_a_dash(make_run, read):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcn_jax.commands.runs import common_samples, short_names
+from fcn_jax.reports.runs import common_samples, short_names
 
 
 @pytest.mark.parametrize("step", ["last", "best", "400"])

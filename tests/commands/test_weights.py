@@ -11,7 +11,7 @@ from fcn_jax.models.zoo import get_model
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.state import TrainState
 from fcn_jax.weights.files import load_weights
-from fcn_jax.weights.networks import PREPROCESS, mobilenet_v2
+from fcn_jax.weights.naming import PREPROCESS, mobilenet_v2
 from tests.conftest import shapes_of
 from tests.weights.test_exchange import draw
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn_jax.data import camvid, datasets
+from fcn_jax.data import datasets
+from fcn_jax.data.files.pictures import read_label_file
 from fcn_jax.data.labels import CAMVID
-from fcn_jax.data.pictures import read_label_file
+from fcn_jax.data.sets import camvid
 
 from .conftest import write_camvid
 
@@ -89,7 +90,7 @@ def test_no_source_dir_is_refused_when_there_are_two_builds(tmp_path, get_camvid
 def test_killed_build_is_not_read_as_complete(camvid_dir, get_camvid, tmp_path):
     killed = (
         "import os\n"
-        "from fcn_jax.data import camvid, datasets\n"
+        "from fcn_jax.data import datasets; from fcn_jax.data.sets import camvid\n"
         "encode = camvid.encode_pair\n"
         "def encode_or_die(pair, reading):\n"
         "    return os._exit(9) if reading.label.numbers.mean() == 5 else encode(pair, reading)\n"

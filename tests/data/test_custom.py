@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn_jax.data import custom_pairs
+from fcn_jax.data.sets import custom_pairs
 
 from .conftest import (
     CUSTOM_CLASSES,

@@ -7,8 +7,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from fcn_jax.data.loader import eval_batches, train_batches
-from fcn_jax.data.transforms import FILL_RGB
+from fcn_jax.data.batches.loader import eval_batches, train_batches
+from fcn_jax.data.batches.transforms import FILL_RGB
 from fcn_jax.train import parallel
 
 AUGMENT = {"crop_size": 24, "scale_range": (0.6, 1.6), "flip_prob": 0.5}

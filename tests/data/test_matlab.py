@@ -3,8 +3,8 @@ import pytest
 import scipy.io
 import scipy.sparse
 
+from fcn_jax.data.files.matlab import number_from_one, read_mat_label
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.data.matlab import number_from_one, read_mat_label
 
 from .conftest import save_mat_label
 

@@ -7,12 +7,12 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from fcn_jax.data import pascal_context
 from fcn_jax.data.checkup import check_folder
 from fcn_jax.data.datasets import PUBLISHED, find_published
 from fcn_jax.data.labels import NYUD, PASCAL_CONTEXT, SIFTFLOW, SIFTFLOW_GEOMETRIC
-from fcn_jax.data.listed import ListedConfig
-from fcn_jax.data.published import PublishedReader
+from fcn_jax.data.sets import pascal_context
+from fcn_jax.data.sets.folder_set import ListedConfig
+from fcn_jax.data.sets.splits import PublishedReader
 
 from .conftest import (
     CONTEXT_VALUES,

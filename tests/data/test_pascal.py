@@ -4,9 +4,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fcn_jax.data.listed import ListedConfig
-from fcn_jax.data.pascal import PASCAL_VOC
-from fcn_jax.data.published import PublishedReader
+from fcn_jax.data.sets.folder_set import ListedConfig
+from fcn_jax.data.sets.pascal import PASCAL_VOC
+from fcn_jax.data.sets.splits import PublishedReader
 
 from .conftest import write_sbd, write_voc
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from fcn_jax.data.photometric import jitter_colors, random_blur
+from fcn_jax.data.batches.photometric import jitter_colors, random_blur
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn_jax.data.pictures import (
+from fcn_jax.data.files.pictures import (
     array_to_png,
     check_label,
     picture_to_array,
     read_image_file,
     read_label_file,
 )
-from fcn_jax.data.problems import Problem
+from fcn_jax.data.files.problems import Problem
 
 COLORS = {(0, 0, 0): 0, (128, 0, 0): 1, (224, 224, 192): 255}
 LABEL = np.array([[0, 1, 1], [255, 255, 0]], np.uint8)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from fcn_jax.data import prepared, records
 from fcn_jax.data.datasets import get_dataset
+from fcn_jax.data.sets import records
+from fcn_jax.data.sets import tfds as prepared
 
 MASK = np.random.default_rng(0).integers(1, 4, (7, 9), np.uint8)
 NAMES = ("sky", "ground", "bird", "cat")

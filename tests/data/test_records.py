@@ -5,9 +5,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from fcn_jax.data import records
+from fcn_jax.data.files.pairs import Pair, PairReader
 from fcn_jax.data.labels import SHAPES
-from fcn_jax.data.pairs import Pair, PairReader
+from fcn_jax.data.sets import records
 
 
 class Numbers(records.RecordBuilder, skip_registration=True):

@@ -6,7 +6,7 @@ import pytest
 import scipy.ndimage
 from PIL import Image
 
-from fcn_jax.data.transforms import (
+from fcn_jax.data.batches.transforms import (
     GRID,
     MAX_CROPS,
     pad_to,

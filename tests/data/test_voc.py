@@ -6,9 +6,10 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from fcn_jax.data import listed, voc
 from fcn_jax.data.labels import VOC
-from fcn_jax.data.records import find_only_build
+from fcn_jax.data.sets import folder_set as listed
+from fcn_jax.data.sets import voc
+from fcn_jax.data.sets.records import find_only_build
 from fcn_jax.ops.palette import VOID_COLOR, full_palette
 
 from .conftest import VOC_LISTS, save_palette_label, save_sbd_label, write_sbd, write_voc

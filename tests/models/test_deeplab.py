@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn_jax.models.layer_table import layer_table
 from fcn_jax.models.layers import Conv
-from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import MODELS, get_model
 from fcn_jax.ops.geometry import receptive_field
 from tests import oracles

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fcn_jax.models.table import layer_table
+from fcn_jax.models.layer_table import layer_table
 from fcn_jax.models.zoo import get_model
 from tests import oracles
 

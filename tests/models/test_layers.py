@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fcn_jax.models.layers import BatchNorm, Blob, Conv
-from fcn_jax.ops.conv import conv
+from fcn_jax.ops.conv.conv import conv
 from fcn_jax.ops.geometry import Window
 
 

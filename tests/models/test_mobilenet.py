@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn_jax.models.layer_table import layer_table
 from fcn_jax.models.mobilenet import MobileNetV2, scale_channels
-from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import get_model
 from tests import oracles
 

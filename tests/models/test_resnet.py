@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn_jax.models.layer_table import layer_table
 from fcn_jax.models.layers import BatchNorm
 from fcn_jax.models.preprocess import TORCHVISION
 from fcn_jax.models.resnet import ResNet
-from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.geometry import Upscore, output_size
 from tests import oracles

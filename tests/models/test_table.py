@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from fcn_jax.models.table import finest_stride, layer_table, output_stride
+from fcn_jax.models.layer_table import finest_stride, layer_table, output_stride
 from fcn_jax.models.zoo import get_model
 
 

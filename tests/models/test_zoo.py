@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.ours import make_model
+from fcn_jax.models.layer_table import layer_table
 from fcn_jax.models.layers import BatchNorm
 from fcn_jax.models.preprocess import CAFFE, TORCHVISION
-from fcn_jax.models.table import layer_table
 from fcn_jax.models.zoo import MODELS, get_model
 from fcn_jax.ops.geometry import receptive_field
 

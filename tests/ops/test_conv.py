@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from fcn_jax.ops import patches, taps
-from fcn_jax.ops.conv import conv
+from fcn_jax.ops.conv import patches, taps
+from fcn_jax.ops.conv.conv import conv
 from fcn_jax.ops.geometry import Upscore, Window, output_size
 from fcn_jax.ops.upsample import conv_transpose
 from tests import oracles

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.ops.conv import conv
+from fcn_jax.ops.conv.conv import conv
 from fcn_jax.ops.geometry import (
     Crop,
     Upscore,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from fcn_jax.ops import winograd
+from fcn_jax.ops.conv import winograd
 from fcn_jax.ops.geometry import Window, output_size
 from tests import oracles
 

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from fcn_jax.data.loader import eval_batches
+from fcn_jax.data.batches.loader import eval_batches
 from fcn_jax.train import parallel
 from fcn_jax.train.compilations import count_compilations
-from fcn_jax.train.evaluate import evaluate
+from fcn_jax.train.evaluation import evaluate
 from fcn_jax.train.steps import make_eval_step
 from tests import oracles
 from tests.oracles import confusion

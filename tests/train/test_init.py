@@ -9,8 +9,8 @@ from flax.traverse_util import flatten_dict
 
 from fcn_jax.models.preprocess import CAFFE, make_preprocess
 from fcn_jax.train import loop, parallel
-from fcn_jax.train.init import init_from
 from fcn_jax.train.setup import make_setup
+from fcn_jax.train.warm_start import init_from
 from fcn_jax.weights.files import write_safetensors
 from tests.train.conftest import make_config
 from tests.train.test_loop import last_state, one_device, run  # noqa: F401

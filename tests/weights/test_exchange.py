@@ -13,11 +13,11 @@ import pytest
 
 from fcn_jax.models.preprocess import CAFFE, TORCHVISION
 from fcn_jax.models.zoo import get_model
-from fcn_jax.weights import networks
+from fcn_jax.weights import naming as networks
 from fcn_jax.weights.exporter import export_weights
 from fcn_jax.weights.files import load_weights, read_weights, write_safetensors
 from fcn_jax.weights.importer import find_layout, import_weights
-from fcn_jax.weights.networks import LAYOUTS
+from fcn_jax.weights.naming import LAYOUTS
 from fcn_jax.weights.transplant import transplant
 from tests.conftest import shapes_of
 from tests.weights.conftest import blob, draw_vgg16, write_caffemodel

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fcn_jax.weights import layouts
+from fcn_jax.weights import axes as layouts
 from tests import oracles
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fcn_jax.models.layers import BatchNorm, Conv
 from fcn_jax.models.mobilenet import MobileNetV2
-from fcn_jax.ops.conv import conv
+from fcn_jax.ops.conv.conv import conv
 from fcn_jax.weights.files import read_weights
 from fcn_jax.weights.importer import import_weights
 

@@ -1,0 +1,1 @@
+"""What training and evaluation see of a data set: batches."""

@@ -1,0 +1,293 @@
+"""Batches for training (endless, augmented, repeatable) and for evaluation (every image once).
+
+Training data are functions of (seed, step) alone: shuffle, repeat and augment on the one global
+stream, and only then let every process take its part of each batch. Threads, worker processes and
+devices change nothing.
+"""
+
+import signal
+from collections.abc import Generator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import grain
+import numpy as np
+from absl import flags, logging
+
+from fcn_jax.data.batches.photometric import jitter_colors, random_blur
+from fcn_jax.data.batches.transforms import FILL_RGB, Range, pad_to, random_crop, random_flip
+from fcn_jax.errors import UserError
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to pairs: {"id": str, "image": uint8 [h, w, 3], "label": uint8 [h, w]}."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+
+
+def train_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    crop_size: int,
+    scale_range: Range = (1.0, 1.0),
+    scales: Sequence[float] = (),
+    rotation_range: Range = (0.0, 0.0),
+    max_class_share: float = 1.0,
+    flip_prob: float = 0.5,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
+    blur_prob: float = 0.0,
+    blur_sigma_range: Range = (0.1, 2.0),
+    ignore_label: int = 255,
+    num_threads: int = 2,
+    num_workers: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Yields training batches for ever; `.close()` ends the reading threads and processes.
+
+    Every epoch is a fresh permutation; a batch may span two epochs. Image `i` of global batch `k`
+    goes to process `i % process_count`, so the global batch is the same for any process count.
+
+    Each crop is cut out of its scaled and rotated image; then its colours change, it is blurred,
+    padded and mirrored, by the functions of `transforms` and `photometric`.
+
+    Args:
+      batch_size: images per step over all processes.
+      start_step: the first batch to yield; costs nothing, nothing is read before it.
+      crop_size: height and width of the crops, in pixels.
+      scale_range: images are resized by a factor drawn uniformly between these two.
+      scales: if there are any, the factor is one of these instead.
+      rotation_range: images are rotated by an angle between these two, in degrees.
+      max_class_share: a crop with more of one class is drawn again; 1 takes every crop.
+      flip_prob: of mirroring left and right.
+      brightness, contrast, saturation: are multiplied by a factor between 1 - this and 1 + this.
+      hue: is turned by a share of the full circle between - this and this.
+      blur_prob, blur_sigma_range: how often, and with which standard deviation in pixels.
+      num_threads: that read ahead, in each worker if there are any.
+      num_workers: processes that read ahead; 0 reads in this one. Workers start slowly and copy
+        every batch: they pay where many cores wait for one Python.
+
+    Yields:
+      {"images": uint8 [b, crop_size, crop_size, 3] RGB, "labels": uint8 [b, crop_size, crop_size]}
+      with b = batch_size // process_count. Where the scaled image is smaller than the crop, padding
+      of colour FILL_RGB and label `ignore_label` lies at its bottom and right (left when flipped).
+    """
+    _check_batch_size(batch_size, process_index, process_count)
+    if len(source) == 0:
+        raise UserError("cannot train on an empty split: it has no image")
+    if crop_size < 1:
+        raise UserError(f"crop_size={crop_size} must be a positive number of pixels")
+    scale_range = _check_range("scale_range", scale_range, above=0)
+    if not all(_is_number(scale) and scale > 0 for scale in scales):
+        raise UserError(f"scales={tuple(scales)} must be positive numbers")
+    rotation_range = _check_range("rotation_range", rotation_range)
+    blur_sigma_range = _check_range("blur_sigma_range", blur_sigma_range, above=0)
+    if not 0 < max_class_share <= 1:
+        raise UserError(f"max_class_share={max_class_share} must lie in (0, 1]; 1 is off")
+    shares = {"flip_prob": flip_prob, "blur_prob": blur_prob, "brightness": brightness}
+    for name, value in {**shares, "contrast": contrast, "saturation": saturation}.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"{name}={value} must lie in [0, 1]")
+    if not 0 <= hue <= 0.5:
+        raise UserError(f"hue={hue} must lie in [0, 0.5]: half a circle reaches every hue")
+    for name, value in {
+        "seed": seed,
+        "num_threads": num_threads,
+        "num_workers": num_workers,
+    }.items():
+        if value < 0:
+            raise UserError(f"{name}={value} must not be negative")
+    if seed >= 2**32:  # grain's
+        raise UserError(f"seed={seed} must be less than 2**32")
+
+    crop = partial(
+        random_crop,
+        size=crop_size,
+        scale_range=scale_range,
+        scales=tuple(scales),
+        rotation_range=rotation_range,
+        max_class_share=max_class_share,
+        fill_rgb=FILL_RGB,
+        ignore_label=ignore_label,
+    )
+
+    def augment(record: Mapping[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        image, label = crop(rng, record["image"], record["label"])
+        image = jitter_colors(
+            rng, image, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue
+        )
+        image = random_blur(rng, image, prob=blur_prob, sigma_range=blur_sigma_range)
+        image, label = pad_to(
+            image,
+            label,
+            height=crop_size,
+            width=crop_size,
+            fill_rgb=FILL_RGB,
+            ignore_label=ignore_label,
+        )
+        image, label = random_flip(rng, image, label, prob=flip_prob)
+        return {"images": image, "labels": label}
+
+    stream = grain.MapDataset.source(source).shuffle(seed=seed).repeat()
+    stream = stream.random_map(augment, seed=seed)
+    batches = stream[process_index::process_count].batch(
+        batch_size // process_count, drop_remainder=True
+    )
+    return _iterate(
+        batches, start_step=start_step, num_threads=num_threads, num_workers=num_workers
+    )
+
+
+def eval_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    size_multiple: int = 32,
+    ignore_label: int = 255,
+    num_threads: int = 2,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Generator[dict[str, Any], None, None]:
+    """Yields every image exactly once, at native resolution, in full batches of equal shape.
+
+    The padded shape of an image is a function of its own size only: each side is rounded up to
+    `size_multiple`, at the bottom and at the right. Images of equal padded shape are grouped in
+    reading order; filler images (id "", size 0x0, labels all void) complete the last batch of each
+    shape. Image `i` of a global batch goes to process `i % process_count`; every process yields the
+    same number of batches of the same shapes (each decodes all images to know them).
+
+    Yields:
+      {"ids": list of b str, "sizes": int32 [b, 2] true height and width,
+      "images": uint8 [b, H, W, 3] RGB, "labels": uint8 [b, H, W]}, b = batch_size // process_count.
+    """
+    _check_batch_size(batch_size, process_index, process_count)
+    if size_multiple < 1:
+        raise UserError(f"size_multiple={size_multiple} must be a positive number of pixels")
+    return _group_by_shape(
+        _iterate(grain.MapDataset.source(source), num_threads=num_threads),
+        batch_size=batch_size,
+        size_multiple=size_multiple,
+        ignore_label=ignore_label,
+        part=slice(process_index, None, process_count),
+    )
+
+
+def _check_batch_size(batch_size: int, process_index: int, process_count: int) -> None:
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(
+            f"batch_size={batch_size} must be a positive multiple of process_count={process_count};"
+            f" try {process_count * max(1, batch_size // process_count)}"
+        )
+    if not 0 <= process_index < process_count:
+        raise UserError(f"process_index={process_index} must lie in [0, {process_count})")
+
+
+def _check_range(name: str, value: Range, *, above: float = -np.inf) -> Range:
+    if len(value) != 2 or not all(map(_is_number, value)):
+        raise UserError(f"{name}={tuple(value)} must be two numbers: low and high")
+    low, high = value
+    if not above < low <= high:
+        least = "" if above == -np.inf else f"{above} < "
+        raise UserError(f"{name}=({low}, {high}) must be (low, high) with {least}low <= high")
+    return low, high
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _iterate(
+    elements: grain.MapDataset, *, start_step: int = 0, num_threads: int, num_workers: int = 0
+) -> Generator[Any, None, None]:
+    """Reads elements ahead; grain's default would buffer 500 of them."""
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(4, num_threads))
+    # A slice, not a state of the iterator: that of workers is another than that of threads.
+    dataset = elements[start_step:].to_iter_dataset(options)
+    if num_workers:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # grain asks absl, which nobody here uses
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
+            worker_init_fn=_begin_worker,
+        )
+    iterator = iter(dataset)
+    try:
+        for element in iterator:
+            # Workers give memory that they share, and grain complains where it outlives the loader.
+            yield (
+                {name: np.array(array) for name, array in element.items()}
+                if num_workers
+                else element
+            )
+    finally:
+        iterator.close()
+
+
+def _begin_worker(worker_index: int, worker_count: int) -> None:
+    """Leaves Ctrl-C, which reaches every process of a terminal, and all talking to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.set_verbosity(logging.ERROR)  # tfds announces every data set that it opens again
+
+
+def _group_by_shape(
+    records: Generator[Mapping[str, Any], None, None],
+    *,
+    batch_size: int,
+    size_multiple: int,
+    ignore_label: int,
+    part: slice,
+) -> Generator[dict[str, Any], None, None]:
+    waiting: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    try:
+        for record in records:
+            height, width = record["label"].shape
+            shape = (_round_up(height, size_multiple), _round_up(width, size_multiple))
+            group = waiting.setdefault(shape, [])
+            group.append(record)
+            if len(group) == batch_size:
+                yield _stack(waiting.pop(shape)[part], shape, ignore_label)
+    finally:
+        records.close()
+    filler = {
+        "id": "",
+        "image": np.zeros((0, 0, 3), np.uint8),
+        "label": np.zeros((0, 0), np.uint8),
+    }
+    for shape, group in waiting.items():
+        group += [filler] * (batch_size - len(group))
+        yield _stack(group[part], shape, ignore_label)
+
+
+def _stack(
+    records: list[Mapping[str, Any]], shape: tuple[int, int], ignore_label: int
+) -> dict[str, Any]:
+    pairs = [
+        pad_to(
+            record["image"],
+            record["label"],
+            height=shape[0],
+            width=shape[1],
+            fill_rgb=FILL_RGB,
+            ignore_label=ignore_label,
+        )
+        for record in records
+    ]
+    return {
+        "ids": [record["id"] for record in records],
+        "sizes": np.array([record["label"].shape for record in records], np.int32),
+        "images": np.stack([image for image, _ in pairs]),
+        "labels": np.stack([label for _, label in pairs]),
+    }
+
+
+def _round_up(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple

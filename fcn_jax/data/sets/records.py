@@ -1,0 +1,237 @@
+"""What one record of a built data set holds, how it is made, and how it is read back.
+
+A record is {"id": text, "image": JPEG or PNG bytes of mode RGB, "label": PNG bytes of mode L}, kept
+by TFDS in array_record files. TFDS never decodes a picture: its decoder prefers OpenCV, which turns
+palette PNG into colours and 1-bit PNG into 0/255 without a word.
+"""
+
+import abc
+import contextlib
+import dataclasses
+import functools
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from fcn_jax.data.files.pairs import Pair, Reading
+from fcn_jax.data.files.pictures import array_to_png, picture_to_array
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.errors import UserError
+
+FILE_FORMAT = "array_record"  # the only format that TFDS reads without TensorFlow
+IMAGES_PER_SHARD = 512  # while a shard is built, its records are in memory
+
+
+@dataclasses.dataclass(eq=False)
+class FolderConfig(tfds.core.BuilderConfig):
+    """Where a user's files are; the name is their fingerprint, so other files are another set."""
+
+    source_dir: str = ""
+
+
+class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """A TFDS builder whose records are as above, stored in the order in which they come.
+
+    Shard by shard, because TFDS 4.9.10 sorts the splits of its GeneratorBasedBuilder in memory, and
+    cannot build one of more than 1000 MiB without TensorFlow.
+    """
+
+    # TFDS 4.9.10 looks here for lists of downloads, and needs a package that it does not install
+    # to do so (importlib_resources). There are no downloads.
+    code_path = None
+
+    @abc.abstractmethod
+    def list_items(self) -> Mapping[str, Sequence[Any]]:
+        """Returns what the records of each split are made from, in order."""
+
+    @abc.abstractmethod
+    def make_record(self, split: str, item: Any) -> dict[str, str | bytes]:
+        """Makes one record."""
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict]]]]]:
+        del dl_manager
+        return {
+            split: [
+                functools.partial(self._make_shard, split, items, start)
+                for start in range(0, len(items), IMAGES_PER_SHARD)
+            ]
+            for split, items in self.list_items().items()
+        }
+
+    def _make_shard(
+        self, split: str, items: Sequence[Any], start: int
+    ) -> Iterator[tuple[int, dict]]:
+        for index in range(start, min(start + IMAGES_PER_SHARD, len(items))):
+            yield index, self.make_record(split, items[index])
+            if sys.stderr.isatty():
+                end = "\n" if index + 1 == len(items) else ""
+                line = f"\r  {split}: {index + 1} of {len(items)} images"
+                print(line, end=end, file=sys.stderr, flush=True)
+
+    def source(self, split: str) -> "RecordSource":
+        """Returns the pairs of a split of the built data set."""
+        return RecordSource(self, split)
+
+    def find_folders(self) -> list[Path]:
+        """Returns where the built files are."""
+        return [Path(self.data_path)]
+
+    def make_info(self, labels: LabelSet, description: str, **metadata: Any):
+        """Returns the TFDS description of the set; the class names travel with the data."""
+        features = tfds.features.FeaturesDict(
+            {
+                "id": tfds.features.Text(),
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "label": tfds.features.LabeledImage(
+                    shape=(None, None, 1), encoding_format="png", labels=list(labels.names)
+                ),
+            }
+        )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=description,
+            features=features,
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(metadata),
+        )
+
+
+def encode_pair(pair: Pair, reading: Reading) -> dict[str, str | bytes]:
+    """Makes the record of a pair.
+
+    An RGB JPEG is stored byte by byte, so that nothing is lost; other files become PNG.
+    """
+    is_rgb_jpeg = reading.image.kind == "JPEG RGB"
+    return {
+        "id": pair.id,
+        "image": pair.image_file.read_bytes()
+        if is_rgb_jpeg
+        else array_to_png(reading.image.pixels),
+        "label": array_to_png(reading.label.numbers),
+    }
+
+
+class RecordSource(Sequence):
+    """One split of a built data set: `len`, and `[i]` -> {"id", "image", "label"} as arrays."""
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+        skip = tfds.decode.SkipDecoding()
+        self._records = builder.as_data_source(split, decoders={"image": skip, "label": skip})
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is outside of the {len(self)} images of this split")
+        record = self._records[index]
+        return {
+            "id": record["id"].decode(),
+            "image": picture_to_array(record["image"], mode="RGB"),
+            "label": picture_to_array(record["label"], mode="L"),
+        }
+
+
+class PickedSource(Sequence):
+    """Pairs picked from other sources: pair `i` is `picks[i]`, (name of a source, index in it)."""
+
+    def __init__(self, sources: Mapping[str, Sequence], picks: Sequence[tuple[str, int]]):
+        self._sources, self._picks = sources, picks
+
+    def __len__(self) -> int:
+        return len(self._picks)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is outside of the {len(self)} images of this split")
+        name, there = self._picks[index]
+        return self._sources[name][there]
+
+
+class RelabelledSource(Sequence):
+    """The pairs of another source with every label value `v` replaced by `table[v]`."""
+
+    def __init__(self, source: Sequence, table: bytes):
+        self._source, self._table = source, np.frombuffer(table, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self._source[index]
+        return {**record, "label": self._table[record["label"]]}
+
+
+def find_only_build(
+    builder_class: type[RecordBuilder], *, data_dir: str
+) -> tuple[str, dict[str, Any]] | None:
+    """Returns the (config name, metadata) of the one finished build of a user's folder, if any.
+
+    Raises:
+      ValueError: if there are several, since none of them is meant more than another.
+    """
+    root = Path(data_dir or tfds.core.constants.DATA_DIR) / builder_class.name
+    builds = {
+        info_file.parent.parent.name: json.loads((info_file.parent / "metadata.json").read_text())
+        for info_file in sorted(root.glob(f"*/{builder_class.VERSION}/dataset_info.json"))
+    }
+    if len(builds) > 1:
+        folders = sorted(metadata["source_dir"] for metadata in builds.values())
+        raise UserError(
+            f"data set {builder_class.name!r} is built {len(builds)} times under {root}, from "
+            f"{folders}; say which is meant with --config.data.source_dir=FOLDER"
+        )
+    return next(iter(builds.items()), None)
+
+
+def build(builder: tfds.core.DatasetBuilder, *, message: str) -> tfds.core.DatasetBuilder:
+    """Builds the data set if it is not built yet; says `message` on stderr when it does.
+
+    TFDS writes to a temporary folder and renames it when everything is there, so a folder that
+    carries the final name is complete. Of several processes that build at once, the first to
+    finish wins and the others use what it built.
+
+    Returns:
+      A builder that reads the finished data set.
+    """
+    if builder.info.splits:
+        return builder
+    info_file = builder.data_path / "dataset_info.json"
+    if not info_file.exists():
+        print(message, file=sys.stderr, flush=True)
+        try:
+            with quiet_tfds():
+                builder.download_and_prepare(file_format=FILE_FORMAT)
+        except OSError:
+            if not info_file.exists():
+                raise
+    with quiet_tfds():  # a fresh builder: this one may not know that it was built meanwhile
+        return type(builder)(
+            data_dir=os.fspath(builder.data_dir_root),
+            config=builder.builder_config,
+            file_format=FILE_FORMAT,
+        )
+
+
+@contextlib.contextmanager
+def quiet_tfds() -> Iterator[None]:
+    """Silences the progress bars, the log lines and the prints of TFDS, not its errors."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        tfds.enable_progress_bar()

@@ -1,0 +1,209 @@
+"""Any data set that TFDS has prepared and that has masks, such as oxford_iiit_pet, read as it lies.
+
+Only its files are read, in array_record format, without its builder and without TensorFlow. To have
+them: `tfds build oxford_iiit_pet --file_format=array_record`, where TFDS is installed with what that
+data set needs.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from fcn_jax.data.files.pictures import read_image_file, read_label_file
+from fcn_jax.data.files.problems import MissingFile, Problem, list_folder
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.errors import UserError
+from fcn_jax.ops.palette import voc_palette
+
+IGNORE_LABEL = 255
+VOID_NAME = "void"
+NUM_LOOKED_AT = 20  # masks, to say what values they hold
+
+
+def find_build(name: str, *, data_dir: str) -> Path:
+    """Returns the folder of a prepared data set: of the highest version, unless one is named.
+
+    Args:
+      name: "name", "name/config" or either with ":version".
+
+    Raises:
+      MissingFile: if there is none.
+      ValueError: if there are several configs.
+    """
+    root = Path(data_dir or tfds.core.constants.DATA_DIR)
+    path, _, version = name.partition(":")
+    found = [file.parent for file in (root / path).rglob("features.json")]
+    builds = [folder for folder in found if version in ("", folder.name)]
+    if not builds:
+        raise MissingFile(
+            f"no prepared data set {name!r} under {root} ({list_folder(root)})\n"
+            f"prepare it there: tfds build {path} --file_format=array_record --data_dir={root}",
+            kind="missing folder",
+        )
+    if len({folder.parent for folder in builds}) > 1:
+        configs = sorted({str(folder.parent.relative_to(root)) for folder in builds})
+        raise UserError(
+            f"{name!r} is prepared as {configs}; say which: data.name=tfds:{configs[0]}"
+        )
+    return max(builds, key=lambda folder: [int(n) for n in folder.name.split(".") if n.isdecimal()])
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """The splits of a prepared data set.
+
+    Args:
+      image_key, mask_key: features of a record.
+      table: the class number of each value of the mask.
+    """
+
+    builder: Any
+    image_key: str
+    mask_key: str
+    labels: LabelSet
+    table: Mapping[int, int]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits."""
+        return tuple(self.builder.info.splits)
+
+    def source(self, split: str) -> "PreparedSource":
+        """Returns the pairs of a split."""
+        return PreparedSource(self, split, _read_records(self.builder, split))
+
+    def find_folders(self) -> list[Path]:
+        """Returns where the files are."""
+        return [Path(self.builder.data_path)]
+
+
+class PreparedSource(Sequence):
+    """One split: `len`, and `[i]` -> {"id", "image", "label"} as arrays."""
+
+    def __init__(self, prepared: Prepared, split: str, records: Sequence[Mapping[str, Any]]):
+        self._prepared, self._split, self._records = prepared, split, records
+        self._lookup = np.full(256, -1, np.int16)
+        for value, number in prepared.table.items():
+            self._lookup[value] = number
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is outside of the {len(self)} images of this split")
+        name, record = f"{self._split}_{index:06d}", self._records[index]
+        image_key, mask_key = self._prepared.image_key, self._prepared.mask_key
+        image = read_image_file(Path(name, image_key), data=record[image_key]).pixels
+        mask = read_label_file(Path(name, mask_key), data=record[mask_key]).numbers
+        if mask.shape != image.shape[:2]:
+            raise Problem(
+                f"{name}: {mask_key} is {mask.shape[::-1]} but {image_key} is "
+                f"{image.shape[1::-1]}; both must have the same width x height",
+                kind="label of another size than its image",
+            )
+        label = self._lookup[mask]
+        if (label < 0).any():
+            values = np.unique(mask[label < 0]).tolist()
+            raise Problem(
+                f"{name}: {mask_key} holds {values}, which no class has; name every value, or "
+                f"call it {VOID_NAME}: --config.data.mask_classes=NAME:VALUE,{VOID_NAME}:{values[0]}",
+                kind="label value outside the classes",
+            )
+        return {"id": name, "image": image, "label": label.astype(np.uint8)}
+
+
+def open_prepared(
+    name: str, *, data_dir: str, mask_key: str = "", mask_classes: Sequence[str] = ()
+) -> Prepared:
+    """Opens a prepared data set; the options are those of `get_dataset`.
+
+    Raises:
+      ValueError: if it cannot be read without TensorFlow, or it is not clear what is the mask and
+        what its values mean.
+    """
+    builder = tfds.builder_from_directory(find_build(name, data_dir=data_dir))
+    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+        raise UserError(
+            f"{builder.data_path} is prepared as {builder.info.file_format.value}, which only "
+            "TensorFlow reads; prepare it as array_record: tfds build NAME --file_format=array_record"
+        )
+    image_key = _find_feature(builder, channels=3, wanted="image", option="")
+    mask_key = _find_feature(builder, channels=1, wanted=mask_key, option="mask_key")
+    feature = builder.info.features[mask_key]
+    if mask_classes:
+        names, table = _parse_classes(mask_classes)
+    elif isinstance(feature, tfds.features.LabeledImage) and feature.names:
+        names = list(feature.names)
+        table = {**{number: number for number in range(len(names))}, IGNORE_LABEL: IGNORE_LABEL}
+    else:
+        raise UserError(
+            f"{name}: {mask_key} does not say what its values mean; its first masks hold "
+            f"{_look_at(builder, mask_key)}\nname them, in the order of the classes: "
+            f"--config.data.mask_classes=NAME:VALUE,NAME:VALUE,{VOID_NAME}:VALUE"
+        )
+    colors = tuple(tuple(color) for color in voc_palette(len(names)).tolist())
+    return Prepared(builder, image_key, mask_key, LabelSet(tuple(names), colors), table)
+
+
+def _find_feature(builder, *, channels: int, wanted: str, option: str) -> str:
+    features = builder.info.features
+    found = sorted(
+        key
+        for key, feature in features.items()
+        if isinstance(feature, tfds.features.Image) and feature.shape[-1] == channels
+    )
+    if wanted in found:
+        return wanted
+    if len(found) == 1 and (not option or not wanted):
+        return found[0]
+    what = "image" if channels == 3 else "mask"
+    hint = f"; say which is the {what}: --config.data.{option}=KEY" if option and found else ""
+    raise UserError(
+        f"{builder.name} has {found or 'no'} features that may be the {what} ({channels} channels)"
+        f"{f', and not {wanted!r}' if option and wanted else ''}; its features: {sorted(features)}{hint}"
+    )
+
+
+def _parse_classes(mask_classes: Sequence[str]) -> tuple[list[str], dict[int, int]]:
+    names, table = [], {}
+    for entry in mask_classes:
+        name, _, text = entry.rpartition(":")
+        if not name or not text.isdecimal() or int(text) > 255 or int(text) in table:
+            raise UserError(
+                f"data.mask_classes holds {entry!r}; expected NAME:VALUE with a value in 0..255 that "
+                "no other class has"
+            )
+        if name == VOID_NAME:
+            table[int(text)] = IGNORE_LABEL
+            continue
+        if name not in names:
+            names.append(name)
+        table[int(text)] = names.index(name)
+    if len(names) < 2:
+        raise UserError(f"data.mask_classes={tuple(mask_classes)} must name two classes or more")
+    return names, table
+
+
+def _read_records(builder, split: str) -> Sequence[Mapping[str, Any]]:
+    skip = tfds.decode.SkipDecoding()
+    decoders = {
+        key: skip
+        for key, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
+    return builder.as_data_source(split, decoders=decoders)
+
+
+def _look_at(builder, mask_key: str) -> list[int]:
+    split = next(iter(builder.info.splits))
+    records = _read_records(builder, split)
+    values: set[int] = set()
+    for index in range(min(NUM_LOOKED_AT, len(records))):
+        mask = read_label_file(Path(f"{split}_{index}", mask_key), data=records[index][mask_key])
+        values.update(np.unique(mask.numbers).tolist())
+    return sorted(values)

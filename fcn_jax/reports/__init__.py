@@ -1,0 +1,1 @@
+"""Run folders and data folders, made into tables, figures and pages."""

@@ -1,0 +1,183 @@
+"""The report of a comparison as text: README.md for people, table.csv for programs.
+
+In README.md scores are in per cent and the first run is the one that the others are compared with;
+in table.csv they are fractions with all their digits.
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fcn_jax.reports.runs import SCORES, Group, Run
+
+
+def make_report(
+    groups: Sequence[Group], *, title: str, step: str, differences: str, note: str
+) -> str:
+    """Writes README.md, which shows the pictures that lie beside it.
+
+    Args:
+        step: as it was asked for: 'last', 'best' or a number.
+        differences: in what the runs' conditions differ; '' if in nothing.
+        note: why there is no predictions.png; '' if there is one.
+    """
+    first = groups[0].first
+    split = first.evaluation["split"]
+    sections = [
+        f"# {title}",
+        _setting(groups, step=step),
+        differences and f"**Not a like-for-like comparison:** {differences}.",
+        _score_table(groups),
+        "![Training loss and mean IoU](curves.png)",
+        "## IoU of each class",
+        "In per cent"
+        + (f"; in brackets the difference to {groups[0].name}." if groups[1:] else "."),
+        _class_table(groups),
+        "![IoU of each class](class_iou.png)",
+        "## Predictions",
+        f"Note: {note}." if note else f"![Images of {split}](predictions.png)",
+        "## Where the numbers come from",
+        *(_provenance(run) for group in groups for run in group.runs),
+    ]
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def write_csv(runs: Sequence[Run], path: Path) -> None:
+    """Writes one line for each run; what is not defined, such as an absent class, is empty."""
+    rows = [_csv_row(run) for run in runs]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def decimals(value: float, digits: int) -> str:
+    """Formats a number; one that is not defined is a dash."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def over_seeds(values: np.ndarray, base: np.ndarray | None = None) -> str:
+    """Formats a score of some runs in per cent: the mean, and one standard deviation.
+
+    Args:
+        base: the same score of those to compare with; the difference stands in brackets.
+    """
+    text = decimals(100 * values.mean(), 2)
+    if len(values) > 1 and not np.isnan(values).any():
+        text += f" ± {100 * values.std(ddof=1):.2f}"
+    change = np.nan if base is None else 100 * (values.mean() - base.mean())
+    return text if np.isnan(change) else f"{text} ({change:+.2f})"
+
+
+def _setting(groups: Sequence[Group], *, step: str) -> str:
+    runs = [group.first for group in groups]
+    first = runs[0].evaluation
+    images = " / ".join(dict.fromkeys(f"{run.evaluation['num_images']:,}" for run in runs))
+    conventions = " / ".join(dict.fromkeys(run.evaluation["convention"] for run in runs))
+    text = (
+        f"Data set {first['dataset']}, split {first['split']}: {images} images at their own size. "
+        f"Scores in per cent, computed from the confusion counts of the whole split; convention "
+        f"for absent classes: {conventions}."
+    )
+    distances = {run.evaluation["boundary_px"] for run in runs if "boundary_px" in run.evaluation}
+    if distances:
+        text += (
+            f" Boundary IoU is the mean IoU of the pixels that have another class within "
+            f"{' / '.join(map(str, sorted(distances)))} pixels."
+        )
+    if any(len(group.runs) > 1 for group in groups):
+        text += (
+            " Where there are several seeds, a score is their mean, ± one standard deviation (of the "
+            "sample); times and pictures are those of the first."
+        )
+    if step == "best":
+        text += (
+            " Each run is shown at its step of highest mean IoU, chosen on these same images: "
+            "such a score flatters a little."
+        )
+    return text
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]], *, num_left: int) -> str:
+    """Makes a Markdown table; the first `num_left` columns are texts, the others numbers."""
+    rule = [":--"] * num_left + ["--:"] * (len(header) - num_left)
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (header, rule, *rows))
+
+
+def _score_table(groups: Sequence[Group]) -> str:
+    header = ["run", "model", "finest stride", "output stride", "params", "step", "seeds"]
+    header += [*SCORES.values(), "boundary IoU", "train minutes", "images/s"]
+    rows = []
+    for group in groups:
+        run = group.first
+        base = None if group is groups[0] else groups[0].scores("mean_iou")
+        rows.append(
+            [
+                group.name,
+                run.config["model"]["name"],
+                run.info.get("finest_stride", "-"),
+                run.info.get("output_stride", "-"),
+                f"{run.info['num_params']:,}",
+                f"{run.step:,}",
+                ", ".join(map(str, group.seeds)),
+                *(over_seeds(group.scores(k), base if k == "mean_iou" else None) for k in SCORES),
+                over_seeds(group.boundary_iou),
+                decimals(run.train_minutes, 1),
+                decimals(run.images_per_s, 1),
+            ]
+        )
+    return _table(header, rows, num_left=2)
+
+
+def _class_table(groups: Sequence[Group]) -> str:
+    base, *others = (group.class_iou.T for group in groups)
+    rows = [
+        [name, over_seeds(base[i]), *(over_seeds(other[i], base[i]) for other in others)]
+        for i, name in enumerate(groups[0].first.class_names)
+    ]
+    return _table(["class", *(group.name for group in groups)], rows, num_left=1)
+
+
+def _provenance(run: Run) -> str:
+    lines = [f"### {run.name}", ""]
+    lines += [f"- experiment {run.info['experiment']}, seed {run.info['seed']}"]
+    for launch in run.info["launches"]:
+        commit = launch["git_commit"][:12] or "unknown"
+        dirty = " (with uncommitted changes)" if launch["git_dirty"] else ""
+        end = f"to {launch['end_step']}" if "end_step" in launch else "(killed)"
+        versions = {"python": launch["python"], **launch["versions"]}
+        lines += [
+            f"- from step {launch['start_step']} {end}: commit {commit}{dirty}",
+            f"  - {launch['machine']}; {', '.join(launch['devices'])}",
+            f"  - {', '.join(f'{name} {version}' for name, version in versions.items())}",
+        ]
+    mean_iou, evaluation = decimals(100 * run.scores["mean_iou"], 2), run.evaluation
+    lines += [f"- mean IoU {mean_iou} out of eval/{evaluation['split']}-{run.step}.json"]
+    commands = (launch["command"] for launch in run.info["launches"])
+    return "\n".join([*lines, "", "```", *commands, "```"])
+
+
+def _csv_row(run: Run) -> dict[str, object]:
+    class_iou = zip(run.class_names, run.scores["class_iou"].tolist(), strict=True)
+    row = {
+        "run": run.name,
+        "model": run.config["model"]["name"],
+        **{k: run.evaluation[k] for k in ("dataset", "split", "num_images", "convention", "step")},
+        "seed": run.info["seed"],
+        "finest_stride": run.info.get("finest_stride"),
+        "output_stride": run.info.get("output_stride"),
+        "num_params": run.info["num_params"],
+        "train_minutes": round(run.train_minutes, 3),
+        "images_per_s": round(run.images_per_s, 3),
+        **{key: run.scores[key] for key in SCORES},
+        "boundary_iou": run.boundary_iou,
+        **{f"iou_{name}": iou for name, iou in class_iou},
+    }
+    return {key: "" if _undefined(value) else value for key, value in row.items()}
+
+
+def _undefined(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)

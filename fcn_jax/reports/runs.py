@@ -1,0 +1,286 @@
+"""Run folders, read for a report.
+
+Only their JSON files and sample pictures: no data set, no checkpoint, no device. Scores are
+computed again from the confusion counts, and must agree with the scores that the run stored.
+"""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fcn_jax.errors import MissingError, UserError
+from fcn_jax.train.sections import list_conditions
+
+SCORES = {
+    "mean_iou": "mean IoU",
+    "pixel_acc": "pixel acc",
+    "mean_acc": "mean acc",
+    "fw_iou": "fw IoU",
+}
+
+_MAX_SAMPLES = 6
+
+# Stored scores are the same float64 arithmetic on the same integers, printed as JSON.
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, and the one evaluation of it that enters the report.
+
+    Attributes:
+        name: short and unlike those of the other runs.
+        info: run.json.
+        train_log: the train lines of metrics.jsonl, one for each step, in order of steps.
+        evaluations: step -> eval/<split>-<step>.json, in order of steps.
+        step: of the evaluation that is reported.
+        scores: computed from its counts.
+        boundary_iou: mean IoU near boundaries, computed from their counts; NaN where an evaluation
+            has none.
+    """
+
+    name: str
+    folder: Path
+    config: dict
+    info: dict
+    train_log: list[dict]
+    evaluations: dict[int, dict]
+    step: int
+    scores: dict
+    boundary_iou: float
+
+    @property
+    def evaluation(self) -> dict:
+        return self.evaluations[self.step]
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.evaluation["class_names"]
+
+    @property
+    def train_minutes(self) -> float:
+        # A launch that was killed early did not get to note its time.
+        return sum(launch.get("train_s", 0) for launch in self.info["launches"]) / 60
+
+    @property
+    def images_per_s(self) -> float:
+        rates = [line["images_per_s"] for line in self.train_log]
+        return float(np.median(rates)) if rates else float("nan")
+
+    def sample_files(self, image_id: str) -> tuple[Path, Path, Path]:
+        """Returns where the image, its label and its prediction at the step are, if they are."""
+        folder = self.folder / "samples" / self.evaluation["split"]
+        endings = ("image", "label", f"pred-{self.step}")
+        image, label, pred = (folder / f"{image_id}.{ending}.png" for ending in endings)
+        return image, label, pred
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but their seeds, in the order of these.
+
+    Attributes:
+        name: what the names of the runs have in common.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.config["seed"] for run in self.runs]
+
+    @property
+    def boundary_iou(self) -> np.ndarray:
+        """Of each run, as all scores of a group."""
+        return np.array([run.boundary_iou for run in self.runs])
+
+    @property
+    def class_iou(self) -> np.ndarray:
+        """`[runs, classes]`."""
+        return np.stack([run.scores["class_iou"] for run in self.runs])
+
+    def scores(self, key: str) -> np.ndarray:
+        return np.array([run.scores[key] for run in self.runs])
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Puts runs of the same experiment together, groups in the order of their first runs."""
+    groups: list[dict[int, Run]] = []
+    for run in runs:
+        seed, same = run.config["seed"], _all_but_seed(run)
+        for group in groups:
+            if seed not in group and same == _all_but_seed(next(iter(group.values()))):
+                group[seed] = run
+                break
+        else:
+            groups.append({seed: run})
+    members = [tuple(group[seed] for seed in sorted(group)) for group in groups]
+    names = [_common_name([run.name for run in runs]) for runs in members]
+    if len(set(names)) < len(names):
+        names = [runs[0].name for runs in members]
+    return [Group(name, runs) for name, runs in zip(names, members, strict=True)]
+
+
+def _all_but_seed(run: Run) -> dict:
+    """Returns what runs have to have in common to differ in nothing but their seeds."""
+    evaluation = {
+        key: run.evaluation.get(key) for key in ("num_images", "convention", "boundary_px")
+    }
+    true_pixels = [sum(row) for row in run.evaluation["counts"]]
+    return {
+        **list_conditions(run.config),
+        "seed": None,
+        "step": run.step,
+        **evaluation,
+        "pixels": true_pixels,
+    }
+
+
+def _common_name(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    common = re.sub(r"([-_./]?seed)?[-_./]?\d*$", "", os.path.commonprefix(names))
+    return common or names[0]
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """Names folders by their last parts, as many as it takes to tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise UserError("a run folder is given twice")
+
+
+def common_samples(runs: Sequence[Run]) -> list[str]:
+    """Returns the ids, sorted, that have an image, a label and a prediction in every run."""
+    folder = runs[0].sample_files("")[0].parent
+    ids = sorted(file.name.removesuffix(".image.png") for file in folder.glob("*.image.png"))
+    common = [i for i in ids if all(f.is_file() for run in runs for f in run.sample_files(i))]
+    return common[:_MAX_SAMPLES]
+
+
+def read_run(folder: Path, *, name: str, split: str, step: str) -> Run:
+    """Reads a run folder.
+
+    Args:
+        step: 'last', 'best' (highest mean IoU on the split) or a number.
+
+    Raises:
+        FileNotFoundError: if it is no run folder, or has no such evaluation.
+        ValueError: if a file is damaged, or the stored scores are not those of the counts.
+    """
+    if not folder.is_dir():
+        raise MissingError(f"no run folder {folder}")
+    if not (folder / "run.json").is_file():
+        raise MissingError(f"{folder} is not a run folder: it has no run.json")
+    evaluations = _read_evaluations(folder, split)
+    chosen = _choose_step(evaluations, step)
+    if chosen is None:
+        which = f"step {step}" if step.isdecimal() else f"the {step} step"
+        there = ", ".join(sorted(path.stem for path in (folder / "eval").glob("*.json"))) or "none"
+        raise MissingError(
+            f"{folder} has no evaluation of {split} at {which}; its evaluations: {there}\n"
+            f"Make one: python launch.py evaluate --workdir={shlex.quote(str(folder))} "
+            f"--split={split} --step={step}"
+        )
+    file = folder / "eval" / f"{split}-{chosen}.json"
+    return Run(
+        name=name,
+        folder=folder,
+        config=_read_json(folder / "config.json"),
+        info=_read_json(folder / "run.json"),
+        train_log=_read_train_log(folder / "metrics.jsonl"),
+        evaluations=evaluations,
+        step=chosen,
+        scores=_check_scores(evaluations[chosen], file),
+        boundary_iou=_boundary_iou(evaluations[chosen], file),
+    )
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def _read_train_log(path: Path) -> list[dict]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    entries = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break  # a run that was killed may leave half a line
+            raise UserError(f"{path}, line {number} is damaged: {error}") from error
+        if entry["kind"] == "train":
+            entries[entry["step"]] = entry
+    return [entries[step] for step in sorted(entries)]
+
+
+def _read_evaluations(folder: Path, split: str) -> dict[int, dict]:
+    files = {
+        path.stem.removeprefix(f"{split}-"): path
+        for path in (folder / "eval").glob(f"{split}-*.json")
+    }
+    steps = sorted(int(step) for step in files if step.isdecimal())
+    return {step: _read_json(files[str(step)]) for step in steps}
+
+
+def _choose_step(evaluations: dict[int, dict], step: str) -> int | None:
+    if step == "last":
+        return max(evaluations, default=None)
+    if step == "best":
+        return max(evaluations, key=lambda s: evaluations[s]["mean_iou"] or 0.0, default=None)
+    if step.isdecimal():
+        return int(step) if int(step) in evaluations else None
+    raise UserError(f"--step={step}; wanted last, best or a number")
+
+
+def _check_scores(evaluation: dict, path: Path) -> dict:
+    scores = _scores(evaluation, "counts", path)
+    for key, label in SCORES.items():
+        _check_score(scores[key], evaluation[key], label, path)
+    return scores
+
+
+def _boundary_iou(evaluation: dict, path: Path) -> float:
+    if "boundary_counts" not in evaluation:
+        return float("nan")  # made before there was this score
+    iou = _scores(evaluation, "boundary_counts", path)["mean_iou"]
+    _check_score(iou, evaluation["boundary_iou"], "boundary IoU", path)
+    return iou
+
+
+def _scores(evaluation: dict, key: str, path: Path) -> dict:
+    # Here and not above: metrics imports jax, which --help and the errors before need not await.
+    from fcn_jax.ops import metrics
+
+    counts = np.array(evaluation[key], np.int64)
+    num_classes = len(evaluation["class_names"])
+    if counts.shape != (num_classes, num_classes):
+        raise UserError(f"{path} has {key} of shape {counts.shape} for {num_classes} classes")
+    return metrics.scores(counts, convention=evaluation["convention"])
+
+
+def _check_score(computed: float, stored: float | None, label: str, path: Path) -> None:
+    stored = float("nan") if stored is None else stored
+    if not np.isclose(computed, stored, rtol=0, atol=_TOLERANCE, equal_nan=True):
+        raise UserError(
+            f"{path}: its counts give {label} {computed:.6f}, but it says {stored:.6f}\n"
+            "The file was changed, or a score was not computed from the counts: evaluate again."
+        )

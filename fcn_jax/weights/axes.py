@@ -1,0 +1,98 @@
+"""How weights lie in memory, there and here, and which of them a smaller classifier keeps.
+
+Caffe and torch keep a convolution as (out, in, height, width), "OIHW"; here it is HWIO. A fully
+connected layer over a map is a matrix (out, channels * height * width), which is the same
+convolution written flat.
+
+Source: fcn.berkeleyvision.org, net surgery (flat copy); Chen et al. 2015, Sec. 3.1 and 2016,
+Sec. 4.1 (decimation in space, and a choice of 1024 of the 4096 filters).
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fcn_jax.errors import UserError
+from fcn_jax.weights.memory_map import drop_pages
+
+# Values converted before the pages that they came from are given back: 16 MiB.
+PIECE = 2**22
+
+
+def format_names(names: Iterable[str]) -> str:
+    """Writes the first names of many."""
+    names = list(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def format_shape(shape: tuple[int, ...]) -> str:
+    """Writes a shape as 4096x512x7x7."""
+    return "x".join(map(str, shape)) or "a single number"
+
+
+def fc_to_conv(matrix: np.ndarray, *, kernel: int) -> np.ndarray:
+    """Views a fully connected layer over a kernel x kernel map as a convolution, OIHW.
+
+    Raises:
+        ValueError: if its inputs do not make whole channels.
+    """
+    outs, inputs = matrix.shape
+    if inputs % kernel**2:
+        raise UserError(f"{inputs} inputs are no whole channels of {kernel}x{kernel}")
+    return matrix.reshape(outs, inputs // kernel**2, kernel, kernel)
+
+
+def decimate(weights: np.ndarray, *, kernel: int) -> np.ndarray:
+    """Views every n-th tap of an OIHW kernel, first and last included, as a smaller kernel.
+
+    Of 7 taps 3 are 0, 3, 6 and 4 are 0, 2, 4, 6. With the rate multiplied by n each tap stays over
+    the pixel that it was trained on and the field of view stays what it was: 7 taps at rate 4, 4 at
+    rate 8 and 3 at rate 12 all span 25 units.
+
+    Raises:
+        ValueError: if the kept taps would not lie evenly.
+    """
+    size = weights.shape[2]
+    step, rest = divmod(size - 1, kernel - 1)
+    if rest or weights.shape[3] != size:
+        raise UserError(f"of {size} taps {kernel} cannot be kept at even steps from end to end")
+    return weights[:, :, ::step, ::step]
+
+
+def choose_channels(rng: np.random.Generator, channels: int, *, keep: int) -> np.ndarray:
+    """Draws `keep` different channel numbers, in ascending order."""
+    return np.sort(rng.choice(channels, keep, replace=False))
+
+
+def oihw_to_hwio(
+    weights: np.ndarray, *, outs: np.ndarray | None = None, ins: np.ndarray | None = None
+) -> np.ndarray:
+    """Copies a kernel as float32 HWIO, of the chosen output and input channels if any are.
+
+    It goes piece by piece and gives the pages of a mapped file back, so that the memory it takes is
+    that of the result.
+    """
+    outs = np.arange(len(weights)) if outs is None else outs
+    ins = np.arange(weights.shape[1]) if ins is None else ins
+    kernel = np.empty((*weights.shape[2:], len(ins), len(outs)), np.float32)
+    step = max(1, PIECE // weights[0].size)
+    for start in range(0, len(outs), step):
+        piece = weights[outs[start : start + step]]
+        kernel[..., start : start + step] = piece[:, ins].transpose(2, 3, 1, 0)
+        drop_pages(weights)
+    return kernel
+
+
+def hwio_to_oihw(kernel: np.ndarray) -> np.ndarray:
+    """Copies an HWIO kernel as OIHW."""
+    return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+
+
+def iohw_to_hwio(weights: np.ndarray) -> np.ndarray:
+    """Copies a deconvolution (in, out, height, width) as float32 HWIO; `ops.upsample` flips it."""
+    return np.ascontiguousarray(weights.transpose(2, 3, 0, 1), np.float32)
+
+
+def hwio_to_iohw(kernel: np.ndarray) -> np.ndarray:
+    """Copies an HWIO kernel of a deconvolution as (in, out, height, width)."""
+    return np.ascontiguousarray(kernel.transpose(2, 3, 0, 1))
