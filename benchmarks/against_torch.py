@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks import ours, torch_networks
+from benchmarks import fcn_jax_networks, torch_networks
 
 NUM_CLASSES = 21
 TOLERANCE = 1e-4  # of the largest logit; in bfloat16 there is none that means anything
@@ -91,22 +91,28 @@ def time_case(case: Case, args: argparse.Namespace) -> Iterable[dict]:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (case.batch, case.size, case.size, 3), np.uint8)
     labels = rng.integers(0, NUM_CLASSES, (case.batch, case.size, case.size), np.uint8)
-    model = ours.make_model(case.network, num_classes=NUM_CLASSES, dtype=args.dtype)
-    variables = ours.draw_variables(model, seed=0)
+    model = fcn_jax_networks.make_model(case.network, num_classes=NUM_CLASSES, dtype=args.dtype)
+    variables = fcn_jax_networks.draw_variables(model, seed=0)
     network = torch_networks.NETWORKS[case.network](NUM_CLASSES)
-    network = torch_networks.load(network, ours.flatten(variables)).eval()
+    network = torch_networks.load(network, fcn_jax_networks.flatten(variables)).eval()
     network = network.to(DEVICE, memory_format=torch.channels_last)
 
     if "inference" in args.kind:
-        run, torch_run = ours.make_inference(model, variables), torch_inference(network, args)
-        logits, torch_logits = ours.as_float32(run(images)), torch_run(images)
+        run, torch_run = (
+            fcn_jax_networks.make_inference(model, variables),
+            torch_inference(network, args),
+        )
+        logits, torch_logits = fcn_jax_networks.as_float32(run(images)), torch_run(images)
         difference = float(np.abs(logits - torch_logits).max() / np.abs(logits).max())
         if args.dtype == "float32" and not difference < TOLERANCE:
             raise SystemExit(f"{case}: the logits differ by {difference:.1e} of the largest")
         times = alternate(lambda: run(images), lambda: torch_run(images), args.rounds)
         yield summarize(case, "inference", times, args, difference=difference)
     if "train" in args.kind:
-        run, torch_run = ours.make_training(model, variables), torch_training(network, args)
+        run, torch_run = (
+            fcn_jax_networks.make_training(model, variables),
+            torch_training(network, args),
+        )
         times = alternate(
             lambda: run(images, labels), lambda: torch_run(images, labels), args.rounds
         )
@@ -130,9 +136,9 @@ def torch_training(network, args: argparse.Namespace) -> Callable[[np.ndarray, n
         module.training = not isinstance(module, torch.nn.BatchNorm2d)
     optimizer = torch.optim.SGD(
         [leaf for leaf in network.parameters() if leaf.requires_grad],
-        lr=ours.LEARNING_RATE,
-        momentum=ours.MOMENTUM,
-        weight_decay=ours.WEIGHT_DECAY,
+        lr=fcn_jax_networks.LEARNING_RATE,
+        momentum=fcn_jax_networks.MOMENTUM,
+        weight_decay=fcn_jax_networks.WEIGHT_DECAY,
     )
     forward = torch.compile(network) if args.compile else network
 
@@ -141,7 +147,7 @@ def torch_training(network, args: argparse.Namespace) -> Callable[[np.ndarray, n
         with torch.autocast(DEVICE, torch.bfloat16, enabled=args.dtype == "bfloat16"):
             logits = forward(to_torch(images))
         target = torch.from_numpy(labels).to(DEVICE).long()
-        loss = F.cross_entropy(logits.float(), target, ignore_index=ours.IGNORE_LABEL)
+        loss = F.cross_entropy(logits.float(), target, ignore_index=fcn_jax_networks.IGNORE_LABEL)
         loss.backward()
         optimizer.step()
         loss.item()

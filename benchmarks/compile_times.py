@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jax
 
-from benchmarks import ours
+from benchmarks import fcn_jax_networks
 from fcn_jax.models.zoo import MODELS
 from fcn_jax.train import parallel
 
@@ -43,14 +43,16 @@ def main(argv: list[str]) -> None:
 
 def time_compilation(network: str, *, dtype: str) -> dict:
     size = next((size for name, size in SIZES.items() if network.startswith(name)), SIZE)
-    model = ours.make_model(network, num_classes=NUM_CLASSES, dtype=dtype)
-    state = jax.eval_shape(lambda: ours.make_state(zeros_like(ours.shapes_of(model))))
-    num_devices = len(parallel.get_devices())
+    model = fcn_jax_networks.make_model(network, num_classes=NUM_CLASSES, dtype=dtype)
+    state = jax.eval_shape(
+        lambda: fcn_jax_networks.make_state(zeros_like(fcn_jax_networks.shapes_of(model)))
+    )
+    num_devices = parallel.get_devices().count
     batch = {
         "images": jax.ShapeDtypeStruct((num_devices, 1, size, size, 3), "uint8"),
         "labels": jax.ShapeDtypeStruct((num_devices, 1, size, size), "uint8"),
     }
-    step = ours.make_step(model, crop_size=size)
+    step = fcn_jax_networks.make_step(model, crop_size=size)
     started = time.perf_counter()
     lowered = step.lower(state, batch)
     traced = time.perf_counter()

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import ours
+from benchmarks import fcn_jax_networks
 from fcn_jax.models.zoo import MODELS
 
 NUM_CLASSES = 21
@@ -49,11 +49,14 @@ def main(argv: list[str]) -> None:
 
 
 def time_network(network: str, *, rounds: int) -> Iterator[dict]:
-    model = ours.make_model(network, num_classes=NUM_CLASSES, dtype="float32")
-    variables = ours.draw_variables(model, seed=0)
+    model = fcn_jax_networks.make_model(network, num_classes=NUM_CLASSES, dtype="float32")
+    variables = fcn_jax_networks.draw_variables(model, seed=0)
     rng = np.random.default_rng(0)
     cases = [(1, size) for size in SIZES] + [(batch, SIDE) for batch in BATCHES[1:]]
-    infer, train = ours.make_inference(model, variables), ours.make_training(model, variables)
+    infer, train = (
+        fcn_jax_networks.make_inference(model, variables),
+        fcn_jax_networks.make_training(model, variables),
+    )
     for batch, size in cases:
         images = rng.integers(0, 256, (batch, size, size, 3), np.uint8)
         labels = rng.integers(0, NUM_CLASSES, (batch, size, size), np.uint8)

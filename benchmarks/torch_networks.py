@@ -11,9 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fcn_jax.models.mobilenet import STAGES as MOBILENET_STAGES
-from fcn_jax.models.mobilenet import STRIDES as MOBILENET_STRIDES
-from fcn_jax.models.vgg import STAGES as VGG_STAGES
+from fcn_jax.ops.papers import MOBILENETV2_STAGES, MOBILENETV2_STRIDES, VGG16_STAGES
 
 CAFFE_MEAN_BGR = (104.00699, 116.66877, 122.67892)
 TORCHVISION_MEAN, TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -23,14 +21,14 @@ class VGG16(nn.Module):
     """Convolutions and pools up to pool5; `rates` are those of conv1 to conv5."""
 
     channels: ClassVar = {
-        f"pool{stage}": features for stage, (_, features) in enumerate(VGG_STAGES, start=1)
+        f"pool{stage}": features for stage, (_, features) in enumerate(VGG16_STAGES, start=1)
     }
 
     def __init__(self, pools: list[nn.MaxPool2d], *, pad: int = 1, rates=(1, 1, 1, 1, 1)):
         super().__init__()
         self.register_buffer("mean", torch.tensor(CAFFE_MEAN_BGR)[:, None, None], persistent=False)
         channels = 3
-        for stage, (convs, features) in enumerate(VGG_STAGES, start=1):
+        for stage, (convs, features) in enumerate(VGG16_STAGES, start=1):
             for index in range(1, convs + 1):
                 rate = rates[stage - 1]
                 padding = pad if channels == 3 else rate
@@ -110,7 +108,7 @@ class MobileNetV2(nn.Module):
         output_stride: int = 32,
         conv_last: bool = True,
         first_expand: bool = False,
-        strides=MOBILENET_STRIDES,
+        strides=MOBILENETV2_STRIDES,
         activation=F.relu6,
     ):
         super().__init__()
@@ -120,7 +118,7 @@ class MobileNetV2(nn.Module):
         self.conv0 = ConvNorm(3, 32, 3, stride=2, activation=activation)
         channels, product, rate, number = 32, 2, 1, 0
         for (expansion, features, repeats), table_stride in zip(
-            MOBILENET_STAGES, strides, strict=True
+            MOBILENETV2_STAGES, strides, strict=True
         ):
             for index in range(repeats):
                 number += 1
@@ -221,7 +219,7 @@ def interpolate(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def vgg16_fcn(num_classes: int, *, skips: tuple[str, ...]) -> FCN:
-    pools = [nn.MaxPool2d(2, 2, ceil_mode=True) for _ in VGG_STAGES]
+    pools = [nn.MaxPool2d(2, 2, ceil_mode=True) for _ in VGG16_STAGES]
     fc = ((7, 4096), (1, 4096))
     backbone = VGG16(pools, pad=100)
     return FCN(backbone, num_classes, deepest=512, skips=skips, fc=fc, padded=True)

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments import _plain
-
 
 class Backbone(NamedTuple):
     """A file that `import_weights` made, and what a network has to be like to take it."""
@@ -36,7 +34,7 @@ def voc(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
     return _make_config(
         backbone,
         model,
-        data={"name": "voc", "classes": ()},
+        data={"name": "voc"},
         scale_range=(0.5, 1.5),
         split="train_aug",
         batch_size=8,
@@ -66,7 +64,7 @@ def camvid(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
     return _make_config(
         backbone,
         model,
-        data={"name": "camvid", "classes": ()},
+        data={"name": "camvid"},
         scale_range=(0.6, 1.6),
         batch_size=4,
         num_steps=2300,
@@ -90,32 +88,14 @@ def _make_config(
     """Makes an experiment; `backbone_rate` is the backbone's part of the learning rate."""
     return ConfigDict(
         {
-            "seed": 0,
-            "data": {"source_dir": "", "data_dir": "", **data},
-            "augment": {
-                **_plain.AUGMENT,
-                "crop_size": 321,
-                "scale_range": scale_range,
-                "flip_prob": 0.5,
-            },
-            "model": {
-                "width": 1.0,
-                "norm": "frozen",
-                "preprocess": "torchvision",
-                "dtype": "float32",
-                "remat": False,
-                **backbone.model,
-                **model,
-            },
-            "init": {**_plain.INIT, "weights": backbone.weights},
-            "loss": {**_plain.LOSS},
+            "data": data,
+            "augment": {"crop_size": 321, "scale_range": scale_range},
+            "model": {"norm": "frozen", **backbone.model, **model},
+            "init": {"weights": backbone.weights},
             "optim": {
                 "name": "adamw",
                 "learning_rate": 1e-3,
                 "schedule": "poly",
-                "power": 0.9,
-                "momentum": 0.9,
-                "beta2": 0.999,
                 "weight_decay": 0.01,
                 "lr_multipliers": ((r"backbone/.*", backbone_rate), (r".*", 1.0)),
                 "decay_multipliers": ((r".*/kernel", 1.0), (r".*", 0.0)),
@@ -124,19 +104,8 @@ def _make_config(
                 "split": split,
                 "num_steps": num_steps,
                 "batch_size": batch_size,
-                "iter_size": 1,
-                "normalize": True,
-                "log_every": 20,
-                "eval_every": 0,
                 "checkpoint_every": 200,
             },
-            "eval": {
-                "split": "val",
-                "device_batch_size": 4,
-                "size_multiple": size_multiple,
-                "convention": "caffe",
-                "boundary_px": 5,
-                "num_samples": 8,
-            },
+            "eval": {"size_multiple": size_multiple},
         }
     )

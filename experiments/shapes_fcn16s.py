@@ -1,15 +1,15 @@
 """FCN-16s on the synthetic shapes, an eighth as wide as VGG16.
 
-Source:  Long et al. 2015 for the network; the recipe is ours, see experiments/_shapes.py.
+Source:  Long et al. 2015 for the network; the recipe is ours, see experiments/_scratch.py.
 Run:     python launch.py train --config=shapes_fcn16s --workdir=runs/shapes_fcn16s
-Expects: see README.md, "Two commands".
+Expects: 0.5856 mean IoU at the last step, one seed (docs/results.md).
 Differs: no pretraining, batch norm, no 100-pixel padding, fc6 3x3 instead of 7x7.
 """
 
-from experiments import _shapes
+from experiments import _scratch
 
 
 def get_config():
-    return _shapes.get_config(
+    return _scratch.shapes(
         {"name": "vgg16_fcn16s", "padding": "same", "fc6_kernel": 3, "fc_channels": 128}
     )

@@ -1,15 +1,15 @@
 """FCN-32s on the synthetic shapes, an eighth as wide as VGG16.
 
-Source:  Long et al. 2015 for the network; the recipe is ours, see experiments/_shapes.py.
+Source:  Long et al. 2015 for the network; the recipe is ours, see experiments/_scratch.py.
 Run:     python launch.py train --config=shapes_fcn32s --workdir=runs/shapes_fcn32s
-Expects: see README.md, "Two commands".
+Expects: 0.2598 mean IoU at the last step, one seed (docs/results.md).
 Differs: no pretraining, batch norm, no 100-pixel padding, fc6 3x3 instead of 7x7.
 """
 
-from experiments import _shapes
+from experiments import _scratch
 
 
 def get_config():
-    return _shapes.get_config(
+    return _scratch.shapes(
         {"name": "vgg16_fcn32s", "padding": "same", "fc6_kernel": 3, "fc_channels": 128}
     )

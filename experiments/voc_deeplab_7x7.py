@@ -8,11 +8,11 @@ Expects: 64.38 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
 Differs: no config was released: the recipe is plain DeepLab's, padded so that fc6 keeps the size.
 """
 
-from experiments import _voc
+from experiments import _released
 
 
 def get_config():
-    return _voc.deeplab(
+    return _released.deeplab(
         {"name": "vgg16_deeplab_7x7"},
         init={"weights": "weights/vgg16_fcn.safetensors"},
         crop_size=306,

@@ -7,11 +7,11 @@ Expects: no published number.  Ours: not yet run.
 Differs: no released counterpart; otherwise as voc_deeplab_largefov.
 """
 
-from experiments import _voc
+from experiments import _released
 
 
 def get_config():
-    return _voc.deeplab(
+    return _released.deeplab(
         {"name": "vgg16_deeplab_atrous45"},
         init={"weights": "weights/vgg16_largefov.safetensors"},
         crop_size=321,

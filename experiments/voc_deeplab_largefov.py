@@ -8,11 +8,11 @@ Expects: 62.25 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """
 
-from experiments import _voc
+from experiments import _released
 
 
 def get_config():
-    return _voc.deeplab(
+    return _released.deeplab(
         {"name": "vgg16_deeplab_largefov"},
         init={"weights": "weights/vgg16_largefov.safetensors"},
         crop_size=321,

@@ -8,19 +8,19 @@ Expects: 61.30 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """
 
-from experiments import _voc
+from experiments import _released
 
 
 def get_config():
-    return _voc.deeplab(
+    return _released.deeplab(
         {"name": "vgg16_deeplab_msc"},
         init={"workdir": "runs/voc_deeplab"},
         crop_size=321,
         eval_size=513,
         batch_size=20,
-        # The trunk, fc6 and fc7 stay as they are.
+        # The backbone, fc6 and fc7 stay as they are.
         lr_multipliers=(
             (r"(backbone/.*|fc6/.*|fc7/.*)", 0.0),
-            *_voc.BIAS_TWICE,
+            *_released.BIAS_TWICE,
         ),
     )

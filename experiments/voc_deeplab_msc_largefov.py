@@ -8,11 +8,11 @@ Expects: 64.21 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """
 
-from experiments import _voc
+from experiments import _released
 
 
 def get_config():
-    return _voc.deeplab(
+    return _released.deeplab(
         {"name": "vgg16_deeplab_msc_largefov"},
         init={"workdir": "runs/voc_deeplab_largefov"},
         crop_size=321,
@@ -21,6 +21,6 @@ def get_config():
         # Only the side branches learn.
         lr_multipliers=(
             (r"(backbone/.*|fc[678]/.*)", 0.0),
-            *_voc.BIAS_TWICE,
+            *_released.BIAS_TWICE,
         ),
     )

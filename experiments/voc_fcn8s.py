@@ -7,11 +7,11 @@ Expects: 65.5 mean IoU on seg11valid (authors' README).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """
 
-from experiments import _voc
+from experiments import _released
 
 
 def get_config():
-    return _voc.fcn(
+    return _released.fcn(
         {"name": "vgg16_fcn8s"},
         learning_rate=1e-14,
         init={"workdir": "runs/voc_fcn16s"},

@@ -7,11 +7,11 @@ Expects: 65.4 mean IoU on seg11valid (authors' README).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """
 
-from experiments import _voc
+from experiments import _released
 
 
 def get_config():
-    return _voc.fcn(
+    return _released.fcn(
         {"name": "vgg16_fcn8s_atonce"},
         learning_rate=1e-10,
         init={"weights": "weights/vgg16_fcn.safetensors"},

@@ -7,18 +7,18 @@ Expects: 48.0 mean IoU on seg11valid (authors' README).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """
 
-from experiments import _voc
+from experiments import _released
 
 
 def get_config():
     # The release gives only score_fr its own multipliers: Caffe's defaults are 1 for all else.
-    return _voc.fcn(
-        {"name": "alexnet_fcn32s", "one_tower": False},
+    return _released.fcn(
+        {"name": "alexnet_fcn32s"},
         learning_rate=1e-4,
         momentum=0.9,
         init={"weights": "weights/alexnet_fcn.safetensors"},
         batch_size=20,
-        normalize=True,
+        divide_by="pixels",
         lr_multipliers=((r"score_fr/bias", 2.0), (r".*", 1.0)),
         decay_multipliers=((r"score_fr/bias", 0.0), (r".*", 1.0)),
     )

@@ -4,6 +4,30 @@ Whoever finds a mistake of the user's raises one of these: the door prints its m
 traceback, and ends with exit code 2. Every other exception is a bug.
 """
 
+import difflib
+from collections.abc import Iterable
+
+# What people type who come from elsewhere.
+ABBREVIATIONS = {
+    "lr": "learning_rate",
+    "base_lr": "learning_rate",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "steps": "num_steps",
+    "iters": "num_steps",
+    "iterations": "num_steps",
+    "max_iter": "num_steps",
+    "optimizer": "optim",
+    "dataset": "data",
+    "dilation": "rates",
+    "os": "output_stride",
+    "crop": "crop_size",
+    "flip": "flip_prob",
+    "threads": "num_threads",
+    "workers": "num_workers",
+}
+
 
 class UserError(ValueError):
     """A mistake of the user's: the message says what, where, what was expected and what to do."""
@@ -11,3 +35,19 @@ class UserError(ValueError):
 
 class MissingError(UserError, FileNotFoundError):
     """A file, a folder or a build that should be there is not."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns '; did you mean X?' for the known word nearest to `word`, '' if none is near.
+
+    Of a dotted key, the last name says more than the section before it.
+    """
+    known = list(known)
+    leaf = word.rpartition(".")[2]
+    leaf = ABBREVIATIONS.get(leaf, leaf)
+    same = [key for key in known if key.rpartition(".")[2] == leaf]
+    near = difflib.get_close_matches(word, same or known, n=1, cutoff=0.0 if same else 0.6)
+    if not near and "." in word:
+        leaves = {key.rpartition(".")[2]: key for key in known}
+        near = [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.7)]
+    return f"; did you mean {near[0]}?" if near else ""

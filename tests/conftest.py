@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 # Before anything of fcn_jax is imported: a call that breaks an annotation, or an annotation that
 # lies about a call, is an error. As PEP 484 has it, an int may stand where a float is asked for.
 install_import_hook(
-    ["fcn_jax.ops", "fcn_jax.models"],
+    ["fcn_jax"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

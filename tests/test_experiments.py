@@ -1,15 +1,13 @@
 """Every experiment on VOC runs: two steps and an evaluation of a narrow network on small pictures."""
 
-import inspect
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fcn_jax.commands.experiments import load_recipe
+from fcn_jax.commands.experiments import load_experiment, resolve
 from fcn_jax.data.datasets import DATASETS, Dataset
-from fcn_jax.data.labels import VOC
-from fcn_jax.models.zoo import MODELS
+from fcn_jax.data.sets.voc import LABELS as VOC
 from fcn_jax.train import loop, parallel, setup
 
 pytestmark = pytest.mark.usefixtures("compile_fast", "plain_conv")
@@ -35,7 +33,7 @@ class Scenes:
 
 @pytest.fixture(autouse=True)
 def one_device_and_small_pictures(monkeypatch):
-    first = parallel.get_devices(1)
+    first = parallel.get_devices(count=1)
     monkeypatch.setattr(parallel, "get_devices", lambda count=None: first)
     splits = ("train", "val", "train_aug", "sbd_train", "seg11valid")
     voc = Dataset("voc", VOC, splits, builder=Scenes())
@@ -50,12 +48,11 @@ def drawn_variables(monkeypatch, draw_variables):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_voc_experiment_trains_and_evaluates(name, tmp_path):
-    config = load_recipe(EXPERIMENTS / f"{name}.py", EXPERIMENTS).config.to_dict()
+    config = resolve(load_experiment(EXPERIMENTS / f"{name}.py", EXPERIMENTS)).config
     parts = min(2, config["train"]["iter_size"])
     crop_size = 34 if config["augment"]["crop_size"] == 306 else 33  # 8 k + 2 and 8 k + 1, as there
     config["augment"].update(crop_size=crop_size)
-    options = inspect.signature(MODELS[config["model"]["name"]]).parameters
-    config["model"].update({key: NARROW[key] for key in NARROW if key in options})
+    config["model"].update({key: NARROW[key] for key in NARROW if key in config["model"]})
     config["init"] = {}
     config["train"].update(num_steps=2, batch_size=2 * parts, iter_size=parts, log_every=1)
     config["eval"].update(size_multiple=1, num_samples=1)

@@ -1,15 +1,13 @@
 """The architecture as tests: who may import whom, what stays out, what every experiment says."""
 
 import ast
-import functools
-import importlib.util
-import inspect
-import json
+import importlib
+import itertools
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -118,29 +116,78 @@ def test_everything_public_has_a_docstring(path):
             assert ast.get_docstring(node), node.name
 
 
+# --- style ------------------------------------------------------------------------------------
+
+
+def _public_functions(path):
+    """Yields the functions and methods of a file that others may call."""
+    for node in ast.parse(path.read_text()).body:
+        members = node.body if isinstance(node, ast.ClassDef) else [node]
+        for member in members:
+            if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                yield member
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_defaults_are_keyword_only(path):
+    found = [function.name for function in _public_functions(path) if function.args.defaults]
+    assert not found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_randomness_is_the_first_argument(path):
+    for function in _public_functions(path):
+        names = [arg.arg for arg in function.args.args if arg.arg not in ("self", "cls")]
+        for source in {"key", "rng"} & {*names}:
+            assert names[0] == source, f"{function.name}({', '.join(names)})"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_docstrings_have_one_layout(path):
+    """Sections begin at the docstring's margin, their entries four spaces further in."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        lines = (ast.get_docstring(node) or "").splitlines()
+        for heading, entry in itertools.pairwise(lines):
+            if heading.strip() in ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:"):
+                where = f"{getattr(node, 'name', path.name)}: {entry!r}"
+                assert not heading.startswith(" "), where
+                assert len(entry) - len(entry.lstrip()) == 4, where
+
+
+# --- documents --------------------------------------------------------------------------------
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _command_lines(text):
+    """Yields the words after `python launch.py` of every line that a document shows."""
+    for line in text.replace("\\\n", " ").splitlines():
+        line = line.strip().removeprefix("$ ")
+        if line.startswith("python launch.py "):
+            yield shlex.split(line, comments=True)[2:]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+def test_commands_in_documents_exist(path):
+    from fcn_jax.commands import door, experiments
+
+    names = {file.stem for file in EXPERIMENTS}
+    for name, *words in _command_lines(path.read_text()):
+        if name.isupper():
+            continue
+        assert name in door.COMMANDS, name
+        parser = door._make_parser(name, importlib.import_module(f"fcn_jax.commands.{name}"))
+        words, overrides = experiments.split_overrides(words)
+        args, unknown = parser.parse_known_intermixed_args([w for w in words if w != "..."])
+        assert not unknown, f"{name} {' '.join(words)}: {unknown}"
+        assert not overrides or parser.get_default("takes_config"), f"{name}: {overrides}"
+        if getattr(args, "config", None) and args.config.isidentifier():
+            assert args.config in names, args.config
+
+
 # --- experiments ------------------------------------------------------------------------------
-
-SECTIONS = ["augment", "data", "eval", "init", "loss", "model", "optim", "seed", "train"]
-
-
-def _load(path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))  # for `from experiments import _family`
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _bind(function, section, **given):
-    """Fails unless the section and what the caller gives are the keywords of a function."""
-    keywords = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY or parameter.name in {*section, *given}
-    ]
-    inspect.Signature(
-        [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in keywords]
-    ).bind(**section, **given)
 
 
 def test_there_are_experiments():
@@ -157,55 +204,8 @@ def test_every_experiment_says_source_run_expects_differs(path):
     assert f"--config={path.stem} " in text and f"--workdir=runs/{path.stem}" in text
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=_name)
-def test_every_section_is_the_keywords_of_its_function(path, monkeypatch):
-    from fcn_jax.data.batches.loader import train_batches
-    from fcn_jax.data.datasets import DATASETS, get_dataset
-    from fcn_jax.ops.losses import make_loss
-    from fcn_jax.ops.metrics import CONVENTIONS
-    from fcn_jax.train.evaluator import Evaluator
-    from fcn_jax.train.loop import _train
-    from fcn_jax.train.optimizer import make_optimizer
-    from fcn_jax.train.warm_start import init_from
-
-    config = _load(path, monkeypatch).get_config().to_dict()
-    assert set(config) == set(SECTIONS) and isinstance(config["seed"], int)
-    _bind(get_dataset, config["data"])
-    assert config["data"]["name"] in DATASETS
-    _bind(
-        train_batches, config["augment"],
-        batch_size=config["train"]["batch_size"], seed=0, start_step=0, ignore_label=255,
-    )  # fmt: skip
-    _bind(init_from, config["init"])
-    make_loss(num_classes=3, ignore_label=255, **config["loss"])
-    _bind(_train, config["train"], start_step=0)
-    _bind(Evaluator, config["eval"])
-    assert config["eval"]["convention"] in CONVENTIONS
-
-    # Every rule matches a parameter and every parameter a rule.
-    params = _params_of(json.dumps(config["model"]))
-    make_optimizer(params, num_steps=config["train"]["num_steps"], **config["optim"])
-
-
-@functools.cache
-def _params_of(section):
-    """The shapes of a network's parameters; many experiments share a network."""
-    from fcn_jax.models.zoo import get_model
-
-    model = get_model(**_tuples(json.loads(section)), num_classes=3)
-    images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
-    run = functools.partial(model.init, train=False)
-    return jax.eval_shape(run, jax.random.key(0), images)["params"]
-
-
-def _tuples(section):
-    return {
-        key: tuple(value) if isinstance(value, list) else value for key, value in section.items()
-    }
-
-
 def test_the_benchmark_against_torch_needs_no_data_and_no_files():
-    words = "import sys, benchmarks.ours; print(*{name.split('.')[0] for name in sys.modules})"
+    words = "import sys, benchmarks.fcn_jax_networks; print(*{name.split('.')[0] for name in sys.modules})"
     line = [sys.executable, "-c", words]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
     stacks = {"grain", "array_record", "tensorflow_datasets", "PIL", "matplotlib", "safetensors"}

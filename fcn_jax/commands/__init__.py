@@ -5,6 +5,7 @@ returns an exit code or None for 0. `run` finds in `args`, besides the command's
 
     config           resolved ConfigDict, or None (see `experiments.add_config_argument`)
     experiment       name of the experiment, or None
+    sources          where its values come from, or None (see `experiments.Resolved`)
     command_line     what was typed, quoted for a shell
     experiments_dir  folder of the experiment files
 """

@@ -2,16 +2,21 @@
 
 import argparse
 import contextlib
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fcn_jax.commands import experiments, step_memory
+import psutil
+
+from fcn_jax.commands import experiments
 from fcn_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from fcn_jax.train.setup import Setup
+    import flax.linen as nn
+
+    from fcn_jax.train.parallel import Devices
 
 HELP = "time a recipe: reading, computing, memory, and the share of what the machine can do"
 EXAMPLES = """\
@@ -25,6 +30,7 @@ python launch.py benchmark --config=camvid_fcn8s --config.data.source_dir=CamVid
 _PASSES = 3
 _MATRIX_SIZE = 4096
 _READ_AHEAD = 8  # batches of which the loader may hold some before the clock starts
+_SPARE_SHARE = 0.05  # of the memory, for what is not in the compiler's books
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     elif args.eval:
         lines = _time_evaluation(config)
     elif args.find_batch:
-        lines = step_memory.find_batch(config)
+        lines = _find_batch(config)
     else:
         lines = _time_training(config, num_steps=args.steps)
     for line in lines:
@@ -76,29 +82,27 @@ def _time_reading(config: Mapping[str, Any], *, num_batches: int) -> Iterator[st
 def _time_training(config: Mapping[str, Any], *, num_steps: int) -> Iterator[str]:
     import jax
 
-    from fcn_jax.models.layer_table import layer_table
-    from fcn_jax.train import parallel
     from fcn_jax.train.setup import make_batches, make_setup
 
     setup = make_setup(config)
-    devices, batch_size = setup.devices, config["train"]["batch_size"]
-    rate = len(devices) * _matrix_rate(config["model"]["dtype"])
-    yield f"{len(devices)} x {devices[0].device_kind}: {rate / 1e9:,.0f} G multiply-adds/s"
+    devices, batch_size = setup.devices, setup.options.batch_size
+    rate = devices.count * _matrix_rate(config["model"]["dtype"])
+    yield f"{devices.count} x {devices.kind}: {rate / 1e9:,.0f} G multiply-adds/s"
 
     with contextlib.closing(make_batches(config, setup.dataset)) as batches:
-        state = parallel.replicate(setup.state, devices)
-        batch = parallel.shard(next(batches), len(devices))
+        state = devices.replicate(setup.state)
+        batch = devices.shard(next(batches))
         started = time.perf_counter()
-        step = setup.compile_train_step(state, batch)
+        step = setup.make_train_step().lower(state, batch).compile()
         yield f"compiled in {time.perf_counter() - started:.1f} s"
-        yield f"memory of a step {step_memory.gib(step_memory.step_bytes(step))} on each device"
-        state, _ = jax.block_until_ready(step(state, parallel.put(batch, devices)))
+        yield f"memory of a step {_gib(_step_bytes(step))} on each device"
+        state, _ = jax.block_until_ready(step(state, devices.put(batch)))
         seconds = {"reading": [], "copying": [], "computing": []}
         for _ in range(num_steps):
             times = [time.perf_counter()]
-            batch = parallel.shard(next(batches), len(devices))
+            batch = devices.shard(next(batches))
             times.append(time.perf_counter())
-            batch = jax.block_until_ready(parallel.put(batch, devices))
+            batch = jax.block_until_ready(devices.put(batch))
             times.append(time.perf_counter())
             state, _ = jax.block_until_ready(step(state, batch))
             times.append(time.perf_counter())
@@ -108,9 +112,7 @@ def _time_training(config: Mapping[str, Any], *, num_steps: int) -> Iterator[str
     yield "a step: " + ", ".join(f"{name} {1e3 * s:.1f} ms" for name, s in parts.items())
     rate_of_images = batch_size / sum(parts.values())
     yield f"{rate_of_images:.2f} images/s (median of {num_steps} steps of {batch_size})"
-    size = config["augment"]["crop_size"]
-    rows = layer_table(setup.model, height=size, width=size, train=True)
-    multiply_adds = sum(row.multiply_adds for row in rows)
+    multiply_adds = sum(row.multiply_adds for row in setup.rows)
     share = _PASSES * multiply_adds * batch_size / parts["computing"] / rate
     yield (
         f"multiply-adds of an image {multiply_adds / 1e9:.2f} G, in a step {_PASSES} times that: "
@@ -119,40 +121,116 @@ def _time_training(config: Mapping[str, Any], *, num_steps: int) -> Iterator[str
 
 
 def _time_evaluation(config: Mapping[str, Any]) -> Iterator[str]:
+    from fcn_jax.data.datasets import get_dataset
+    from fcn_jax.models.zoo import get_model
     from fcn_jax.train import parallel
     from fcn_jax.train.compilations import count_compilations
-    from fcn_jax.train.setup import make_setup
+    from fcn_jax.train.evaluation import Evaluator
+    from fcn_jax.train.setup import make_key
+    from fcn_jax.train.state import init_variables
 
-    setup = make_setup(config, to_train=False)
-    evaluator, devices = setup.evaluator, setup.devices
-    variables = parallel.replicate(setup.state.variables, devices)
+    devices, dataset = parallel.get_devices(), get_dataset(**config["data"])
+    model = get_model(**config["model"], num_classes=dataset.labels.num_classes)
+    evaluator = Evaluator(model, dataset, devices, **config["eval"])
+    initial = init_variables(make_key(config["seed"]), model)
+    variables = devices.replicate(initial)
     with count_compilations() as compilations:
         first = evaluator.score(variables)
     yield f"the first time {first.eval_s:.2f} s: {compilations}"
     again = min((evaluator.score(variables) for _ in range(2)), key=lambda result: result.eval_s)
     yield (
-        f"again {again.eval_s:.2f} s (the better of two), {again.num_images / again.eval_s:.2f} images/s: "
+        f"again {again.eval_s:.2f} s (the better of two), "
+        f"{again.num_images / again.eval_s:.2f} images/s: "
         f"{again.num_images} images of {len(again.shapes)} padded shapes"
     )
-    network_s = sum(
-        count * _time_network(setup, size=size) for size, count in again.shapes.items()
-    ) / len(devices)
+    network_s = (
+        sum(n * _time_network(model, initial, size=size) for size, n in again.shapes.items())
+        / devices.count
+    )
     yield (
         f"the network alone, on as many images of these shapes in memory, {network_s:.2f} s: "
         f"evaluation takes {again.eval_s / network_s:.2f} times as long"
     )
 
 
-def _time_network(setup: "Setup", *, size: tuple[int, int]) -> float:
+def _time_network(model: "nn.Module", variables: Any, *, size: tuple[int, int]) -> float:
     """Measures the seconds from one image of this size, in memory, to its logits."""
     import jax
     import numpy as np
 
-    apply = jax.jit(lambda variables, image: setup.model.apply(variables, image, train=False))
+    apply = jax.jit(lambda variables, image: model.apply(variables, image, train=False))
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
-    variables = jax.device_put(setup.state.variables, setup.devices[0])
     jax.block_until_ready(apply(variables, image))
     return _measure(lambda: apply(variables, image), repeats=20)
+
+
+def _find_batch(config: Mapping[str, Any]) -> Iterator[str]:
+    """Finds the largest batch of a train step that memory can hold, and makes one step of it."""
+    import jax
+    import numpy as np
+
+    from fcn_jax.train import parallel
+    from fcn_jax.train.setup import make_setup
+
+    least = parallel.get_devices().count * config["train"]["iter_size"]
+    setup = make_setup({**config, "train": {**config["train"], "batch_size": least}})
+    size, devices = config["augment"]["crop_size"], setup.devices
+    state = devices.replicate(setup.state)
+    room = (1 - _SPARE_SHARE) * _free_bytes(devices)
+    yield f"{_gib(room)} of memory for a step on each of {devices.count} x {devices.kind}"
+
+    @functools.cache
+    def compile_for(batch_size: int) -> tuple[Callable, dict]:
+        batch = devices.shard(
+            {
+                "images": np.zeros((batch_size, size, size, 3), np.uint8),
+                "labels": np.zeros((batch_size, size, size), np.uint8),
+            }
+        )
+        return setup.make_train_step().lower(state, batch).compile(), batch
+
+    needs = {count: _step_bytes(compile_for(count)[0]) for count in (least, 2 * least)}
+    slope = max(1, needs[2 * least] - needs[least])
+
+    def fits(batch_size: int) -> bool:
+        return _step_bytes(compile_for(batch_size)[0]) <= room
+
+    if not fits(least):
+        raise UserError(
+            f"the smallest batch, {least}, needs {_gib(needs[least])}: try "
+            "--config.model.remat=True or a smaller --config.augment.crop_size"
+        )
+    # Almost a straight line: what is left of the way goes step by step.
+    found = least * (1 + max(0, int((room - needs[least]) / slope)))
+    while fits(found + least):
+        found += least
+    while not fits(found):
+        found -= least
+    step, batch = compile_for(found)
+    jax.block_until_ready(step(state, devices.put(batch)))
+    yield (
+        f"train.batch_size={found} fits, and one step of it ran: {_gib(_step_bytes(step))}, crops "
+        f"of {size}, {config['model']['dtype']}, remat={config['model']['remat']}"
+    )
+
+
+def _step_bytes(compiled: Any) -> int:
+    """Returns the bytes that a compiled step takes on a device, its arguments included."""
+    memory = compiled.memory_analysis()
+    taken = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return taken - memory.alias_size_in_bytes  # the state's buffers become those of the new one
+
+
+def _free_bytes(devices: "Devices") -> int:
+    """Returns the bytes that each can give: of an accelerator all it has, of a host what is free."""
+    if devices.memory_bytes is not None:
+        return devices.memory_bytes
+    return psutil.virtual_memory().available // devices.count  # all in the one memory
+
+
+def _gib(num_bytes: float) -> str:
+    """Writes a number of bytes as people read it."""
+    return f"{num_bytes / 2**30:.2f} GiB"
 
 
 def _matrix_rate(dtype: str) -> float:

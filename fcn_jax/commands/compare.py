@@ -5,17 +5,20 @@ Runs that differ in their seeds alone are shown as one, with the mean and the sp
 
 import argparse
 import math
-import re
 import sys
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from fcn_jax.errors import UserError
-from fcn_jax.reports.comparison import decimals, make_report, over_seeds, write_csv
+from fcn_jax.reports.comparison import (
+    decimals,
+    find_differences,
+    make_report,
+    over_seeds,
+    write_csv,
+)
 from fcn_jax.reports.runs import (
     SCORES,
     Group,
@@ -25,11 +28,6 @@ from fcn_jax.reports.runs import (
     read_run,
     short_names,
 )
-from fcn_jax.train.sections import list_conditions
-
-# The network is what is compared; the others are taken from what was evaluated.
-_SAID_OTHERWISE = re.compile(r"model\..*|seed|data\.name|eval\.(split|convention|boundary_px)")
-_LONGEST_VALUE = 40
 
 HELP = "compare runs: tables, curves, scores of each class and sample predictions"
 EXAMPLES = """
@@ -88,37 +86,6 @@ def _check_classes(runs: Sequence[Run]) -> None:
 
 def _some(names: Sequence[str]) -> str:
     return f"{len(names)}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-
-
-def find_differences(groups: Sequence[Group]) -> str:
-    """Says in what the conditions of runs differ, apart from the network; '' if in nothing."""
-    runs = [group.first for group in groups]
-    configs = [list_conditions(run.config) for run in runs]
-    keys = [key for key in dict.fromkeys(chain(*configs)) if not _SAID_OTHERWISE.fullmatch(key)]
-    conditions = {
-        "data set": [run.evaluation["dataset"] for run in runs],
-        "images": [run.evaluation["num_images"] for run in runs],
-        "convention": [run.evaluation["convention"] for run in runs],
-        "boundary_px": [run.evaluation.get("boundary_px") for run in runs],
-        "evaluated step": [run.step for run in runs],
-        "seed": [" and ".join(map(str, group.seeds)) for group in groups],
-        **{key: [config.get(key, "not said") for config in configs] for key in keys},
-    }
-    found = {
-        label: f"{label} ({', '.join(_short(value) for value in values)})"
-        for label, values in conditions.items()
-        if any(value != values[0] for value in values)
-    }
-    true_pixels = [[sum(row) for row in run.evaluation["counts"]] for run in runs]
-    same_images = not found.keys() & {"data set", "images"}
-    if same_images and any(pixels != true_pixels[0] for pixels in true_pixels):
-        found["pixels"] = "true pixels of the classes (other images or labels under the same names)"
-    return "; ".join(found.values())
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 4]} ..."
 
 
 def _draw(groups: Sequence[Group], output: Path) -> str:

@@ -1,29 +1,33 @@
 """From a command line to a command, and from an exception to an exit code.
 
 Exit codes: 0 done, 1 a bug of ours (with its traceback) or problems that a command was asked to
-look for, 2 a mistake of the user's (one or two lines that start with `error: `; `--debug` adds the
-traceback), 130 interrupted.
+look for, 2 a mistake of the user's (`UserError`) or a refusal of the system (one or two lines that
+start with `error: `; `--debug` adds the traceback), 130 interrupted.
 
 Command modules are imported only when they run: `list` and `--help` must not wait for jax.
 """
 
 import argparse
 import ast
-import dis
+import errno
 import importlib
 import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
+from fcn_jax import __version__
 from fcn_jax.commands import experiments
-from fcn_jax.errors import UserError
+from fcn_jax.errors import UserError, did_you_mean
 
 # The table of commands, in the order of the help. `NAME` is the module `fcn_jax.commands.NAME`.
 COMMANDS = (
     "list",
+    "config",
     "summary",
     "check_data",
     "prepare",
@@ -38,31 +42,45 @@ COMMANDS = (
 
 DEFAULT_COMMAND = "train"
 
+PROGRAM = "python launch.py"  # as all texts call it
+
 _COMMANDS_DIR = Path(__file__).resolve().parent
-_PACKAGE_DIR = _COMMANDS_DIR.parent
-_FILE_ERRORS = (
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
-    IsADirectoryError,
-    PermissionError,
-)
+
+_FREE_SPACE = "free some space (df -h) and give the same command again"
+_OTHER_FOLDER = "choose a folder that you may write to, or ask for the right"
+# What to do about what the system refuses. Files are written beside their place and moved there.
+_ADVICE: Mapping[int, str] = {
+    errno.ENOSPC: f"what was written before is whole: {_FREE_SPACE}",
+    errno.EDQUOT: f"what was written before is whole: {_FREE_SPACE}",
+    errno.EFBIG: "what was written before is whole: this file system takes no file so large",
+    errno.EROFS: "nothing can be written there: choose another folder",
+    errno.EACCES: _OTHER_FOLDER,
+    errno.EPERM: _OTHER_FOLDER,
+    errno.EMFILE: "raise the limit (ulimit -n 4096) and give the same command again",
+    errno.ENFILE: "close other programs and give the same command again",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.EIO: "what was written before is whole: look after the disk, or the network that it is on",
+    errno.ENOMEM: "what was written before is whole: close other programs, or take smaller batches",
+}
+# Libraries that write (tensorstore) put the system's words into errors of their own.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def main(argv: Sequence[str], *, experiments_dir: Path) -> int:
+def main(argv: Sequence[str], *, experiments_dir: Path, program: str = PROGRAM) -> int:
     """Runs one command line and returns its exit code.
 
     Args:
-        argv: the words after `launch.py`.
-        experiments_dir: where experiment names are looked up.
+        argv: The words after `launch.py`.
+        experiments_dir: Folder in which experiment names are looked up.
+        program: What the user types to get here; help and answers say it.
     """
     debug = "--debug" in argv
     try:
-        code = _run(list(argv), experiments_dir=Path(experiments_dir))
+        code = _run(list(argv), experiments_dir=Path(experiments_dir), program=program)
         sys.stdout.flush()
         return code
     except SystemExit as exit_:  # argparse, after --help
-        return int(exit_.code or 0)
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -70,91 +88,86 @@ def main(argv: Sequence[str], *, experiments_dir: Path) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001 (the last stop: it is printed, never lost)
-        if not is_users_mistake(error):
+        answer = answer_to(error)
+        if answer is None or debug:
             traceback.print_exc()
+        if answer is None:
+            print(
+                f"this is a bug of fcn_jax {__version__}, not a mistake of yours: please report it "
+                "with the lines above",
+                file=sys.stderr,
+            )
             return 1
-        if debug:
-            traceback.print_exc()
-        print(f"error: {_message(error)}", file=sys.stderr)
+        print(f"error: {answer}".replace(PROGRAM, program), file=sys.stderr)
         return 2
 
 
-def is_users_mistake(error: BaseException) -> bool:
-    """Says whether an exception is an answer to the user, rather than a bug.
-
-    An answer is a ValueError (or a file error) that a `raise` statement of this package made, a
-    file error that carries a file name, or the TypeError of a call that unpacks a section of an
-    experiment, such as `make_optimizer(**config.optim)`. A ValueError out of a library, or out
-    of a slip of our own (`int("")`, `a, b = c`), is a bug and deserves its traceback.
-    """
-    filename, opname = _origin(error)
-    ours = _PACKAGE_DIR in Path(filename).parents
-    if isinstance(error, _FILE_ERRORS):
-        return error.filename is not None or (ours and opname == "RAISE_VARARGS")
-    if isinstance(error, ValueError):
-        return ours and opname == "RAISE_VARARGS"
-    if isinstance(error, TypeError):
-        signature = "unexpected keyword argument" in str(error) or "missing" in str(error)
-        return ours and opname == "CALL_FUNCTION_EX" and signature
-    return False
-
-
-def _origin(error: BaseException) -> tuple[str, str]:
-    """Returns the source file and the bytecode instruction that an exception came out of."""
-    tb = error.__traceback__
-    if tb is None:
-        return "", ""
-    while tb.tb_next is not None:
-        tb = tb.tb_next
-    code = tb.tb_frame.f_code
-    return code.co_filename, dis.opname[code.co_code[tb.tb_lasti]]
+def answer_to(error: Exception) -> str | None:
+    """Returns what to tell the user in a line or two; None for a bug, which wants its traceback."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        said = ": ".join([error.strerror or os.strerror(error.errno), " -> ".join(names)])
+        return "\n".join(filter(None, [said.removesuffix(": "), _ADVICE.get(error.errno)]))
+    for code in _DISK_FULL:
+        if os.strerror(code) in str(error):
+            return f"{os.strerror(code)}\n{_ADVICE[code]}"
+    if _is_from_backends(error):
+        chosen = os.environ.get("JAX_PLATFORMS", "")
+        return (
+            f"jax finds no device here of what JAX_PLATFORMS={chosen} asks for\n"
+            "leave JAX_PLATFORMS out, or install the right jax: pip install 'jax[cuda12]', 'jax[tpu]'"
+        )
+    return None
 
 
-def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
-    if isinstance(error, TypeError):
-        return f"{error} (a section of an experiment is the keyword arguments of one function)"
-    return str(error)
+def _is_from_backends(error: Exception) -> bool:
+    """Says whether jax failed to start the devices that JAX_PLATFORMS asks for."""
+    frames = traceback.extract_tb(error.__traceback__)
+    in_backends = bool(frames) and Path(frames[-1].filename).name == "xla_bridge.py"
+    return in_backends and bool(os.environ.get("JAX_PLATFORMS"))
 
 
-def _run(argv: list[str], *, experiments_dir: Path) -> int:
+def _run(argv: list[str], *, experiments_dir: Path, program: str) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_overview())
+        print(_overview().replace(PROGRAM, program))
         return 0
     if argv[0].startswith("-"):
         name, words = DEFAULT_COMMAND, argv
     else:
         name, words = argv[0], argv[1:]
     if name not in COMMANDS:
-        hint = experiments.did_you_mean(name, COMMANDS)
+        hint = did_you_mean(name, COMMANDS)
         if name in experiments.experiment_names(experiments_dir):
             hint = f"; did you mean {DEFAULT_COMMAND} --config={name}?"
         raise UserError(f"unknown command {name!r}{hint} (known: {', '.join(COMMANDS)})")
 
     command = importlib.import_module(f"fcn_jax.commands.{name}")
-    parser = _make_parser(name, command)
+    parser = _make_parser(name, command, program=program)
     words, overrides = experiments.split_overrides(words)
     if overrides and not parser.get_default("takes_config"):
         raise UserError(f"{name} takes no experiment: --config.{overrides[0][0]} is refused")
     args, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         _refuse(unknown, name, parser)
-    args.command_line = shlex.join(["python", "launch.py", *argv])
+    args.command_line = f"{program} {shlex.join(argv)}"
     args.experiments_dir = experiments_dir
     _resolve_config(args, overrides)
     return command.run(args) or 0
 
 
-def _make_parser(name: str, command) -> argparse.ArgumentParser:
+def _make_parser(name: str, command, *, program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=f"python launch.py {name}",
+        prog=f"{program} {name}",
         description=command.HELP,
-        epilog=f"examples:\n{_indented(command.EXAMPLES)}",
+        epilog=f"examples:\n{_indented(command.EXAMPLES)}".replace(PROGRAM, program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # `--conf` must not become `--config` and `--config.x` stay unknown
     )
     command.add_arguments(parser)
+    for action in parser._actions:
+        action.help = action.help and action.help.replace(PROGRAM, program)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -174,22 +187,22 @@ def _refuse(unknown: list[str], name: str, parser: argparse.ArgumentParser):
         raise UserError(f"{name} does not know what to do with {word!r}; see {parser.prog} --help")
     if "." in word:  # --train.num_steps or --cfg.train.num_steps
         head, key = word.lstrip("-").split(".", 1)
-        key = key if experiments.did_you_mean(head, ["config"]) else f"{head}.{key}"
+        key = key if did_you_mean(head, ["config"]) else f"{head}.{key}"
         raise UserError(f"unknown flag {word}; overrides are written --config.{key}=VALUE")
     flags = [flag for action in parser._actions for flag in action.option_strings]
-    hint = experiments.did_you_mean(word, flags)
+    hint = did_you_mean(word, flags)
     raise UserError(f"unknown flag {word} of {name}{hint}; see {parser.prog} --help")
 
 
 def _resolve_config(args: argparse.Namespace, overrides: list[tuple[str, str]]):
     """Puts the ConfigDict of `--config` and its overrides in place of the word."""
     chosen = getattr(args, "config", None)
-    args.config = args.experiment = None
+    args.config = args.experiment = args.sources = None
     if chosen is not None:
         path = experiments.find_experiment(chosen, args.experiments_dir)
-        config = experiments.load_recipe(path, args.experiments_dir).config
-        experiments.apply_overrides(config, overrides, experiment=path.stem)
-        args.config, args.experiment = config, path.stem
+        experiment = experiments.load_experiment(path, args.experiments_dir)
+        config, args.sources = experiments.resolve(experiment, overrides=overrides)
+        args.config, args.experiment = ConfigDict(config), experiment.name
     elif overrides:
         raise UserError(f"--config.{overrides[0][0]} needs --config=EXPERIMENT as well")
 

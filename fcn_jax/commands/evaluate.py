@@ -24,35 +24,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fcn_jax.train import parallel
+    import jax
+    import numpy as np
+
+    from fcn_jax.data.datasets import get_dataset
+    from fcn_jax.models.zoo import get_model
+    from fcn_jax.train import parallel, sections
     from fcn_jax.train.checkpoint import Checkpoints
     from fcn_jax.train.compilations import count_compilations
+    from fcn_jax.train.evaluation import Evaluator
     from fcn_jax.train.progress import StepProgress
     from fcn_jax.train.run_folder import RunFolder
-    from fcn_jax.train.setup import make_setup
+    from fcn_jax.train.state import init_variables
 
     folder = RunFolder(args.workdir)
-    config = folder.read_config()
+    config = sections.resolve(folder.read_config(), where=str(folder.path))
     if args.split:
         config["eval"]["split"] = args.split
     if args.source_dir:
         config["data"]["source_dir"] = args.source_dir
-    with contextlib.closing(
-        Checkpoints(folder.path / "checkpoints", read_only=True)
-    ) as checkpoints:
+    with contextlib.closing(Checkpoints(folder.checkpoints_path, read_only=True)) as checkpoints:
         step = checkpoints.find_step(args.step)
-        setup = make_setup(config, to_train=False)
-        shared = setup.dataset.find_shared(config["train"]["split"], config["eval"]["split"])
+        dataset = get_dataset(**config["data"])
+        shared = dataset.find_shared(config["train"]["split"], config["eval"]["split"])
         if shared:
             print(f"warning: {shared}", file=sys.stderr)
-        state = checkpoints.restore(step, like=setup.state)
-    state = parallel.replicate(state, setup.devices)
-    evaluator = setup.evaluator
+        model = get_model(**config["model"], num_classes=dataset.labels.num_classes)
+        shapes = jax.eval_shape(lambda: init_variables(jax.random.key(0), model))
+        variables = checkpoints.read_variables(step, like=shapes)
+    devices = parallel.get_devices()
+    evaluator = Evaluator(model, dataset, devices, **config["eval"])
     with (
         StepProgress("evaluate", first=0, total=evaluator.num_images) as progress,
         count_compilations() as compilations,
     ):
-        report = evaluator(folder, state, on_batch=progress.advance)
+        result = evaluator.score(devices.replicate(variables), on_batch=progress.advance)
+    report = evaluator.make_report(result, step=step)
+    folder.write_eval(report, result.samples, colors=np.asarray(dataset.labels.colors))
     _print(report, folder)
     print(compilations)
 
@@ -85,6 +93,6 @@ def _print(report: dict, folder) -> None:
     console.print(
         f"{report['num_images']} images in {report['eval_s']} s, "
         f"{report['num_shapes']} padded shapes; "
-        f"counts in {folder.path}/eval/{report['split']}-{report['step']}.json",
+        f"counts in {folder.eval_file(report['split'], report['step'])}",
         soft_wrap=True,
     )

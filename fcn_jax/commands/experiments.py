@@ -1,20 +1,22 @@
 """Experiment files: finding them, running their get_config(), and overriding its values.
 
 An experiment is a Python file with a docstring, whose first line is the title, and a
-`get_config()` that returns an ml_collections.ConfigDict. Files whose names start with an
-underscore are shared building blocks, not experiments.
+`get_config()` that returns an ml_collections.ConfigDict: what differs from the defaults of
+`train.sections`. Files whose names start with an underscore are shared building blocks, which
+experiments import `from experiments import _family`.
 
-An override is a pair (dotted key, text). The text is read as a Python literal if it is one, and
-must fit the type of the value that it replaces.
+An override is a pair (dotted key, text) and reaches every key of every section. The text is read as
+the type of the parameter that takes it.
 """
 
 import argparse
-import ast
+import contextlib
 import difflib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,35 +25,45 @@ from ml_collections import ConfigDict
 from fcn_jax.errors import UserError
 
 _PREFIX = "--config."
+_PACKAGE = "experiments"
 
 
-class Recipe(NamedTuple):
+class Experiment(NamedTuple):
     """What an experiment file says: the first line of its docstring, and its config."""
 
+    name: str
     title: str
-    config: ConfigDict
+    config: dict[str, Any]
+
+
+class Resolved(NamedTuple):
+    """An experiment with all its keys.
+
+    Attributes:
+        config: every section, as `sections.resolve` gives it.
+        sources: where values come from: `experiment` or `command line` for the keys that are said,
+            as {"section.key": source}. All others are defaults.
+    """
+
+    config: dict[str, Any]
+    sources: dict[str, str]
 
 
 def add_config_argument(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Gives a command `--config=EXPERIMENT` and `--config.SECTION.KEY=VALUE`.
 
     The door then hands `run` the resolved ConfigDict as `args.config`, the name of the experiment
-    as `args.experiment`.
+    as `args.experiment`, and where values come from as `args.sources`.
     """
     parser.add_argument(
         "--config",
         required=required,
         metavar="EXPERIMENT",
         help="name of an experiment (python launch.py list) or path of a .py file; "
-        "--config.SECTION.KEY=VALUE, anywhere on the line, overrides one of its values",
+        "--config.SECTION.KEY=VALUE, anywhere on the line, overrides one of its values "
+        "(python launch.py config --config=EXPERIMENT shows all)",
     )
     parser.set_defaults(takes_config=True)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns '; did you mean X?' for the known word nearest to `word`, '' if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def experiment_names(experiments_dir: Path) -> list[str]:
@@ -66,58 +78,81 @@ def find_experiment(chosen: str, experiments_dir: Path) -> Path:
         chosen: a name in `experiments_dir`, or the path of a file (absolute, or from the
             current folder).
     Raises:
-        ValueError: if there is no such experiment.
+        UserError: if there is no such experiment.
     """
     names = experiment_names(experiments_dir)
     if chosen in names:
         return experiments_dir / f"{chosen}.py"
     path = Path(chosen)
+    stem = path.name.removesuffix(".py")
+    near = difflib.get_close_matches(stem.lstrip("_"), names, n=3, cutoff=0.5)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    if stem.startswith("_") and (path.is_file() or (experiments_dir / f"{stem}.py").is_file()):
+        raise UserError(
+            f"{chosen} is no experiment but what some share: its name begins with _{hint}\n"
+            "All names: python launch.py list"
+        )
     if path.suffix == ".py" and path.is_file():
         return path.resolve()
-    stem = path.name.removesuffix(".py")
     if path.parent.name in ("", experiments_dir.name) and stem in names:
         return experiments_dir / f"{stem}.py"  # experiments/NAME.py, typed in another folder
-    near = difflib.get_close_matches(stem, names, n=3, cutoff=0.5)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
     raise UserError(f"unknown experiment {chosen!r}{hint}\nAll names: python launch.py list")
 
 
-def load_recipe(path: Path, experiments_dir: Path) -> Recipe:
+def load_experiment(path: Path, experiments_dir: Path) -> Experiment:
     """Runs an experiment file.
 
     Raises:
-        ValueError: if the file fails (with file, line and message) or gives no ConfigDict.
+        UserError: if the file fails (with file, line and message) or gives no ConfigDict.
     """
-    root = str(experiments_dir.resolve().parent)
-    if root not in sys.path:
-        sys.path.insert(0, root)  # so that experiments can say `from experiments import _family`
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise UserError(f"{path} is no experiment: it has no get_config()")
-        config = module.get_config()
-    except Exception as error:
-        if _innermost_file(error) == __file__:
-            raise
-        raise UserError(f"experiment {path.stem} fails: {_where(error, path)}") from error
+    config = None
+    with _building_blocks(experiments_dir, path.parent):
+        try:
+            spec.loader.exec_module(module)
+            if hasattr(module, "get_config"):
+                config = module.get_config()
+        except (Exception, SystemExit) as error:
+            raise UserError(f"experiment {path.stem} fails: {_where(error, path)}") from error
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} is no experiment: it has no get_config()")
     if isinstance(config, ConfigDict):
         title = (module.__doc__ or "").strip().split("\n")[0].rstrip(".")
-        return Recipe(title, config)
+        return Experiment(path.stem, title, config.to_dict())
     kind = type(config).__name__
     raise UserError(f"get_config() of {path} gave {kind}; wanted ml_collections.ConfigDict")
 
 
-def _innermost_file(error: Exception) -> str:
-    return traceback.extract_tb(error.__traceback__)[-1].filename
+@contextlib.contextmanager
+def _building_blocks(*folders: Path) -> Iterator[None]:
+    """Makes `from experiments import _family` find files of these folders, and of no others.
+
+    In a checkout the folder is called so, installed it is a part of the package: the name is lent to
+    it, and what else is called `experiments` in this process gets it back.
+    """
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
+    package = types.ModuleType(_PACKAGE)
+    package.__path__ = [str(folder) for folder in dict.fromkeys(folders)]
+    sys.modules[_PACKAGE] = package
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if _is_ours(name)]:
+            del sys.modules[name]
+        sys.modules.update(kept)
 
 
-def _where(error: Exception, path: Path) -> str:
+def _is_ours(name: str) -> bool:
+    return name.split(".")[0] == _PACKAGE
+
+
+def _where(error: BaseException, path: Path) -> str:
     """Says file, line and message of an error in an experiment file or what it imports beside."""
     message = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+        line = f", line {error.lineno}" if error.lineno else ""
+        return f"{error.filename or path}{line}: {type(error).__name__}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
     near = [f for f in frames if path.parent in Path(f.filename).parents]
     return f"{near[-1].filename}, line {near[-1].lineno}: {message}" if near else message
@@ -144,114 +179,92 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[tuple[str, st
     return rest, overrides
 
 
-def apply_overrides(
-    config: ConfigDict, overrides: Iterable[tuple[str, str]], *, experiment: str
-) -> None:
-    """Replaces values of a config in place; of two overrides of a key the later one stands.
+def resolve(experiment: Experiment, *, overrides: Iterable[tuple[str, str]] = ()) -> Resolved:
+    """Fills in the defaults of an experiment and overrides its values.
+
+    Of two overrides of a key the later one stands. What an experiment says to a network or a data
+    set that another one takes the place of is left out where the other does not take it.
 
     Raises:
-        ValueError: for a key that the config lacks, a section, or a value of another type.
+        UserError: for a key that nobody takes, a section, or a value of another type.
     """
-    for key, text in overrides:
-        *sections, leaf = key.split(".")
-        section = config
-        for depth, name in enumerate(sections):
-            if not isinstance(section.get(name), ConfigDict):
-                raise _unknown_key(config, section, key, sections[:depth], experiment)
-            section = section[name]
-        if leaf not in section:
-            raise _unknown_key(config, section, key, sections, experiment)
-        current = section[leaf]
-        if isinstance(current, ConfigDict):
-            keys = ", ".join(f"{key}.{name}" for name in current)
-            message = f"{key} is a section of experiment {experiment}; override one of its keys"
-            raise UserError(f"{message}: {keys}")
-        try:
-            section[leaf] = read_value(text, default=current, kind=section.get_type(leaf))
-        except _Misfit as misfit:
-            raise UserError(
-                f"{key}={text} does not fit: wanted {misfit}; "
-                f"experiment {experiment} has {current!r}"
-            ) from None
+    from fcn_jax.train import sections  # which imports jax when it is asked for keys
 
-
-def _unknown_key(
-    config: ConfigDict, section: ConfigDict, key: str, sections: list[str], experiment: str
-) -> ValueError:
-    hint = did_you_mean(key, _dotted_keys(config))
-    where = f"known in {'.'.join(sections)}" if sections else "known"
-    known = f"{where}: {', '.join(section)}"
-    return ValueError(f"unknown key {key} in experiment {experiment}{hint} ({known})")
-
-
-def _dotted_keys(config: ConfigDict) -> list[str]:
-    keys = []
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            keys += [f"{name}.{key}" for key in _dotted_keys(value)]
+    where = f"experiment {experiment.name}"
+    said = sections.translate(experiment.config, where=where)
+    sources = dict.fromkeys(sections.flatten(said), "experiment")
+    overrides = [_translate(key, text) for key, text in overrides]
+    # A name first: it decides which other keys there are.
+    for key, text in sorted(overrides, key=lambda item: not item[0].endswith(".name")):
+        section, _, name = key.rpartition(".")
+        _check_section(key, said, where)
+        if key in ("model.name", "data.name"):
+            keys = {"name": sections.Key(sections.REQUIRED, str, "")}
+        elif section:
+            keys = sections.keys_of_section(section, said, where=where)
         else:
-            keys.append(name)
-    return keys
+            keys = {"seed": sections.SEED}
+        if name not in keys:
+            raise sections.unknown_key(key, said, where=where)
+        values = said.setdefault(section, {}) if section else said
+        values[name] = _read(key, text, keys[name], values, where)
+        sources[key] = "command line"
+        if key in ("model.name", "data.name"):
+            _leave_out(section, said, where)
+    resolved = sections.resolve(said, where=where)
+    return Resolved(resolved, {k: v for k, v in sources.items() if k in sections.flatten(resolved)})
 
 
-class _Misfit(Exception):
-    """The message is what was wanted."""
+def _translate(key: str, text: str) -> tuple[str, str]:
+    """Gives a key that was renamed its name of today, and says so."""
+    from fcn_jax.train import annotations, sections
 
-
-def read_value(text: str, *, default: Any, kind: type) -> Any:
-    """Reads an override.
-
-    Args:
-        text: as typed.
-        default: the value that is replaced; the elements of a sequence take the type of its own.
-        kind: type that is wanted; NoneType accepts anything.
-    """
-    if kind is type(None):
-        return _literal(text)
-    if issubclass(kind, (tuple, list)):
-        return kind(_read_sequence(text, default or ()))
-    return _fit(_literal(text), text, kind)
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return {"true": True, "false": False, "none": None}.get(text.lower(), text)
-
-
-def _read_sequence(text: str, default: Sequence) -> list:
-    kinds = {type(element) for element in default}
-    kind = kinds.pop() if len(kinds) == 1 else None
-    values = _literal(text)
-    if isinstance(values, str) and kind in (None, str):
-        values = [word.strip() for word in text.split(",")]  # pool4,pool3 needs no shell quotes
-    if not isinstance(values, (tuple, list)):
-        raise _Misfit("a sequence")
-    if kind in (bool, int, float, str):
+    if key not in sections.RENAMED:
+        return key, text
+    new, values = sections.RENAMED[key]
+    if values:
         try:
-            return [_fit(value, str(value), kind) for value in values]
-        except _Misfit as misfit:
-            raise _Misfit(f"a sequence, of {misfit} each") from None
-    return list(values)
+            text = values[annotations.read(text, bool)]
+        except annotations.Misfit as misfit:
+            raise UserError(f"{key}={text} does not fit: wanted {misfit}") from None
+    print(f"{key} is called {new} now: {_PREFIX}{new}={text}", file=sys.stderr)
+    return new, text
 
 
-def _fit(value: Any, text: str, kind: type) -> Any:
-    """Returns a value as `kind`, without losing anything of it."""
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise _Misfit("true or false")
-        return value
-    if kind is int:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1:
-            raise _Misfit("a whole number")
-        return int(value)
-    if kind is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise _Misfit("a number")
-        return float(value)
-    if kind is str:
-        return value if isinstance(value, str) else text
-    if not isinstance(value, kind):
-        raise _Misfit(f"a value of type {kind.__name__}")
-    return value
+def _check_section(key: str, said: Mapping[str, Any], where: str) -> None:
+    from fcn_jax.train import sections
+
+    section = key.rpartition(".")[0]
+    if key in sections.SECTIONS:
+        keys = ", ".join(f"{key}.{name}" for name in sections.keys_of_section(key, said))
+        raise UserError(f"{key} is a section of {where}; override one of its keys: {keys}")
+    if section and section not in sections.SECTIONS:
+        raise sections.unknown_key(key, said, where=where)
+
+
+def _read(key: str, text: str, wanted: Any, values: Mapping[str, Any], where: str) -> Any:
+    from fcn_jax.train import annotations, sections
+
+    try:
+        return annotations.read(text, wanted.annotation)
+    except annotations.Misfit as misfit:
+        name = key.rpartition(".")[2]
+        if name in values:
+            now = f"; {where} has {values[name]!r}"
+        else:
+            now = f"; the default is {wanted.default!r}" * (wanted.default is not sections.REQUIRED)
+        raise UserError(f"{key}={text} does not fit: wanted {misfit}{now}") from None
+
+
+def _leave_out(section: str, said: dict[str, Any], where: str) -> None:
+    """Leaves out what the network or data set that was chosen instead does not take."""
+    from fcn_jax.train import sections
+
+    keys = sections.keys_of_section(section, said, where=where)
+    if dropped := [name for name in said[section] if name not in keys]:
+        print(
+            f"{section}.name={said[section]['name']} does not take {', '.join(dropped)} of {where}: "
+            "left out",
+            file=sys.stderr,
+        )
+    said[section] = {name: value for name, value in said[section].items() if name in keys}

@@ -8,7 +8,7 @@ from fcn_jax.errors import UserError
 HELP = "convert a .caffemodel or a torchvision state dict into weights to start from"
 EXAMPLES = """\
 python launch.py import_weights mobilenet_v2.safetensors --network=mobilenetv2 \\
-    --output=weights/mobilenetv2_imagenet.safetensors
+    --output=weights/mobilenetv2_imagenet.safetensors --check=VOCdevkit/VOC2012/JPEGImages
 python launch.py import_weights VGG_ILSVRC_16_layers.caffemodel --network=vgg16 --head=largefov \\
     --output=weights/vgg16_largefov.safetensors
 """
@@ -37,10 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mean", metavar="FILE", help="a .binaryproto whose mean colour the weights expect"
     )
+    parser.add_argument(
+        "--check",
+        metavar="FOLDER",
+        help="compare what the batch norms have stored, layer by layer, with the photos of this "
+        "folder; the exit code is 1 if they disagree",
+    )
     parser.add_argument("--report", action="store_true", help="say what became of every array")
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     from fcn_jax.weights.files import write_safetensors
     from fcn_jax.weights.importer import import_weights
 
@@ -49,6 +55,11 @@ def run(args: argparse.Namespace) -> None:
     for given in filter(None, (args.file, args.mean)):
         if _resolve(given) == _resolve(args.output):
             raise UserError(f"--output={args.output} is {given} itself; write to another file")
+    photos = None
+    if args.check:  # before anything slow: a folder without photos is a mistake of the user's
+        from fcn_jax.train.norm_check import read_photos
+
+        photos = read_photos(args.check)
     imported = import_weights(
         args.file,
         args.network,
@@ -60,6 +71,22 @@ def run(args: argparse.Namespace) -> None:
     write_safetensors(args.output, imported.arrays, imported.metadata)
     print(imported.report if args.report else imported.report.summary)
     print(f"wrote {args.output}: start from it with --config.init.weights={args.output}")
+    return 0 if photos is None else _check(args.output, photos)
+
+
+def _check(path: str, photos) -> int:
+    """Prints how the file's batch norms compare with photos; returns the exit code."""
+    from fcn_jax.train.norm_check import check_weights
+    from fcn_jax.weights.files import load_weights
+
+    weights = load_weights(path)
+    check = check_weights(weights, photos)
+    if check is None:
+        print("there is nothing to check: these weights have no batch norm")
+        return 0
+    options = ", ".join(f"{name}={value}" for name, value in weights.requires.items())
+    print(f"{weights.network} {options} on {len(photos)} photos:\n{check}")
+    return 0 if check.first_disagreement is None else 1
 
 
 def _resolve(path: str) -> Path:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fcn_jax.commands import experiments
-from fcn_jax.errors import MissingError, UserError
+from fcn_jax.errors import MissingError, UserError, did_you_mean
 
 HELP = "list the experiments"
 EXAMPLES = """
@@ -40,13 +40,13 @@ def run(args: argparse.Namespace) -> int:
         raise MissingError(f"no experiments in {args.experiments_dir}")
     chosen = [name for name in names if args.word in name]
     if not chosen:
-        hint = experiments.did_you_mean(args.word, names)
+        hint = did_you_mean(args.word, names)
         raise UserError(f"no experiment has {args.word!r} in its name{hint}")
     rows, failures = [], []
     for name in chosen:
         try:
             rows.append(_read_row(name, args))
-        except ValueError as error:
+        except UserError as error:
             failures.append(str(error))
     _print_rows(rows)
     for failure in failures:  # one broken file must not hide the others
@@ -56,12 +56,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _read_row(name: str, args: argparse.Namespace) -> _Row:
     path = experiments.find_experiment(name, args.experiments_dir)
-    title, config = experiments.load_recipe(path, args.experiments_dir)
+    experiment = experiments.load_experiment(path, args.experiments_dir)
+    config = experiment.config
+    # As the file says them: filling in the defaults would import jax.
     try:
-        dataset, model, steps = config.data.name, config.model.name, config.train.num_steps
-    except AttributeError as error:
-        raise UserError(f"experiment {name} lacks a common key: {error}") from error
-    return _Row(dataset, name, model, f"{steps:,}", title)
+        dataset, model = config["data"]["name"], config["model"]["name"]
+        steps = f"{config['train']['num_steps']:,}"
+    except (KeyError, TypeError, ValueError) as error:
+        keys = "data.name, model.name and train.num_steps"
+        raise UserError(f"experiment {name} lacks one of {keys}: {error}") from error
+    return _Row(str(dataset), name, str(model), steps, experiment.title)
 
 
 def _print_rows(rows: Sequence[_Row]) -> None:

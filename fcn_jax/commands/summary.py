@@ -114,6 +114,8 @@ def _measure(model, height: int, width: int, *, time_it: bool) -> list[str]:
     import jax
     import jax.numpy as jnp
 
+    from fcn_jax.train import parallel
+
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
 
     def init(key):
@@ -125,7 +127,9 @@ def _measure(model, height: int, width: int, *, time_it: bool) -> list[str]:
     start = time.perf_counter()
     shapes = jax.eval_shape(init, jax.random.key(0))
     compiled = jax.jit(apply).lower(shapes, images).compile()
-    lines = [f"compiled in {time.perf_counter() - start:.1f} s on {jax.devices()[0].device_kind}"]
+    lines = [
+        f"compiled in {time.perf_counter() - start:.1f} s on {parallel.get_devices(count=1).kind}"
+    ]
     memory = compiled.memory_analysis()
     if memory is not None:
         live = memory.temp_size_in_bytes + memory.output_size_in_bytes

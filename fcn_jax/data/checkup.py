@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.data.datasets import survey_folder
-from fcn_jax.data.files.pairs import Pair, PairReader, Survey
-from fcn_jax.data.files.pictures import UPRIGHT, Color
+from fcn_jax.data.files.pairs import Pair, PairReader
+from fcn_jax.data.files.pictures import UPRIGHT
 from fcn_jax.data.files.problems import Problem, name_some
-from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.files.survey import Place, Survey
+from fcn_jax.data.labels import Color, LabelSet
 
 NUM_THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes without the lock of the interpreter
 
@@ -28,9 +29,14 @@ class Facts(NamedTuple):
     """What is kept of a pair that can be read.
 
     Attributes:
-      size: height and width.
-      counts: pixels of each label value.
-      digest: of the pixels of the image.
+        pair: Where its files are.
+        size: Height and width.
+        counts: Pixels of each label value.
+        image_kind: Format and mode of the image file.
+        label_kind: How the label file stores the numbers.
+        palette: Colours that the label file itself gives to numbers.
+        orientation: EXIF orientation of the image.
+        digest: Digest of the pixels of the image.
     """
 
     pair: Pair
@@ -47,14 +53,17 @@ class Facts(NamedTuple):
 class Checkup:
     """What was found.
 
-    Args:
-      facts: of each list, those of its pairs; None where a pair cannot be read.
-      splits: of each split, its pairs as (list, index in the list).
+    Attributes:
+        labels: Classes, those that were selected.
+        facts: Facts of the pairs of each list "part/list"; None where a pair cannot be read.
+        splits: Places of the pairs of each split.
+        problems: What a build refuses.
+        remarks: What a build accepts, in words.
     """
 
     labels: LabelSet
     facts: Mapping[str, Sequence[Facts | None]]
-    splits: Mapping[str, Sequence[tuple[str, int]]]
+    splits: Mapping[str, Sequence[Place]]
     problems: Sequence[Problem]
     remarks: Sequence[str]
 
@@ -79,25 +88,34 @@ def check_folder(
     """Reads everything that a build of a data set would read.
 
     Args:
-      on_pair: told how many pairs of how many have been read.
-      classes, options: of `get_dataset`.
+        name: Name of a data set that is built from a user's files.
+        on_pair: Is told how many pairs of how many have been read.
+        classes: Classes to tell apart, as `get_dataset` takes them.
+        **options: Options of the data set, as `get_dataset` takes them.
     """
     problems: list[Problem] = []
     survey = survey_folder(name, problems.append, **options)
-    facts = {listed: [] for listed in survey.pairs}
-    tasks = [(listed, pair) for listed, pairs in survey.pairs.items() for pair in pairs]
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        results = pool.map(lambda task: examine(survey.readers[task[0]], task[1]), tasks)
-        for (listed, _), (found, its_problems) in zip(tasks, results, strict=True):
-            problems += its_problems
-            if found and survey.consistency:
-                survey.consistency.add(
-                    found.pair.label_file, found.counts, found.palette, problems.append
-                )
-            facts[listed].append(found)
-            on_pair(sum(map(len, facts.values())), len(tasks))
-    if survey.consistency and all(None not in found for found in facts.values()):
-        survey.consistency.finish(problems.append)
+    facts = {f"{part.name}/{listed}": [] for part in survey.parts for listed in part.pairs}
+    total = sum(len(pairs) for part in survey.parts for pairs in part.pairs.values())
+    for part in survey.parts:
+        consistency = part.make_consistency()
+        tasks = [(listed, pair) for listed, pairs in part.pairs.items() for pair in pairs]
+        examine_pair = functools.partial(examine, part.read_pair)
+        with ThreadPoolExecutor(NUM_THREADS) as pool:
+            results = pool.map(examine_pair, (pair for _, pair in tasks))
+            for (listed, _), (found, its_problems) in zip(tasks, results, strict=True):
+                problems += its_problems
+                if found and consistency:
+                    consistency.add(
+                        found.pair.label_file,
+                        found.counts,
+                        found.palette,
+                        on_problem=problems.append,
+                    )
+                facts[f"{part.name}/{listed}"].append(found)
+                on_pair(sum(map(len, facts.values())), total)
+        if consistency and all(None not in facts[f"{part.name}/{listed}"] for listed in part.pairs):
+            consistency.finish(on_problem=problems.append)
     remarks = [*_find_unlisted(survey), *_find_oddities(facts), *_find_copies(survey, facts)]
     labels = survey.labels
     if classes:
@@ -138,7 +156,8 @@ def _select(table: np.ndarray, facts: Facts | None) -> Facts | None:
 
 def _find_unlisted(survey: Survey) -> list[str]:
     """Says what lies beside the files of the pairs and belongs to none."""
-    used = {file for pairs in survey.pairs.values() for pair in pairs for file in pair[1:]}
+    lists = [pairs for part in survey.parts for pairs in part.pairs.values()]
+    used = {file for pairs in lists for pair in pairs for file in pair[1:]}
     remarks = []
     for folder in sorted({file.parent for file in used}):
         files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -183,7 +202,9 @@ def _find_copies(survey: Survey, lists: Mapping[str, Sequence[Facts | None]]) ->
     for split, picks in survey.splits.items():
         for listed, index in picks:
             if facts := lists[listed][index]:
-                name = facts.pair.id if survey.ids_are_global else f"{listed}/{facts.pair.id}"
+                name = facts.pair.id
+                if not survey.ids_are_global:
+                    name = f"{listed.rpartition('/')[2]}/{name}"
                 by_digest[facts.digest].setdefault(name, []).append(split)
     groups = [copies for copies in by_digest.values() if len(copies) > 1]
     remarks = []

@@ -13,7 +13,7 @@ def median_frequency(pixels: Int[np.ndarray, "n k"]) -> Float[np.ndarray, "k"]:
     A frequency is a share of the pixels of those images that have the class.
 
     Args:
-      pixels: of each class in each image.
+        pixels: Pixels of each class in each image.
 
     Source: Eigen and Fergus 2015, Sec. 6.3.2.
     """

@@ -3,11 +3,12 @@
 All layer names are the releases'.
 
 Source: Chen et al. 2015, Sec. 3 and 4.3; the released train.prototxt and test.prototxt of DeepLab
-(vgg128_noup), DeepLab-LargeFOV, DeepLab-MSc and DeepLab-MSc-LargeFOV. Several branches: ASPP of
-DeepLab v2, Chen et al. 2016, Sec. 3.2.
+(vgg128_noup), DeepLab-LargeFOV, DeepLab-MSc and DeepLab-MSc-LargeFOV. Several branches are the ASPP
+of DeepLab v2, Chen et al. 2016, Sec. 3.2.
 """
 
 import math
+from dataclasses import KW_ONLY
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,48 +17,57 @@ from jaxtyping import Array, Float, Num
 from fcn_jax.errors import UserError
 from fcn_jax.models.layers import (
     AvgPool,
-    BatchNorm,
     BilinearUpscore,
     Blob,
     Conv,
     Crop,
     Fuse,
+    NormSpec,
     fc_layers,
 )
-from fcn_jax.models.multiscale import side_branch
-from fcn_jax.ops.geometry import Crop as CropLayer
-from fcn_jax.ops.geometry import Window
+from fcn_jax.ops import geometry
+from fcn_jax.ops.geometry import Window, same
 from fcn_jax.ops.upsample import align_corners
+
+# Window and channels of fc6 and of fc7, for each branch.
+Branches = tuple[tuple[tuple[Window, int], ...], ...]
+
+# Deviations of the initial weights of the side branches by kind of layer, and where the release has
+# another one. It names none for pool3_ms, and zero is what Caffe then takes.
+SIDE_STD = {"conv": 0.001, "fc": 0.001, "ms": 0.01}
+RELEASED_SIDE_STD = {"pool4_fc": 0.005, "pool3_ms": 0.0}
 
 
 class DeepLab(nn.Module):
     """Maps images to logits of the same size: score maps, each upsampled once, corners onto corners.
 
-    With `label_shrink` the logits of training are those of the score map's own units, as released:
-    their labels are those of the pixels that lie on the units' centres, or half a pixel after.
-
     Attributes:
-        backbone: returns named features; the last of them feeds fc6.
-        branches: (window, channels) of fc6, whose rate sets the field of view, and of fc7. Several
+        backbone: Returns named features; the last of them feeds fc6.
+        branches: Window and channels of fc6, whose rate sets the field of view, and of fc7. Several
             branches (ASPP) look at the same features, and their scores are summed.
-        pool5a: whether a 3x3 average at stride 1 stands before fc6, as in LargeFOV.
-        sides: names of the features that are scored too, as in MSc: with a stride that gives them
-            the units of fc8 where the labels shrink, and otherwise at all of their own.
-        side_channels: of the layers in these side branches.
-        score_std: deviation of fc8's initial weights; the release takes 0.01.
-        dropout: fraction that is dropped after fc6 and after fc7 in training.
+        norm: Normalisation of fc6, fc7 and the hidden layers of side branches.
+        dropout: Fraction that training drops after each of these layers.
+        sides: Names of features that are scored too (MSc). The scores of all maps are summed.
+        side_channels: Channels of the hidden layers of side branches.
+        label_shrink: Whether the logits of training are those of the score map's own units, one for
+            every `stride` pixels, as in the release. The label of a unit is the one of the pixel at
+            its centre; a centre between two pixels takes the later one. Side branches then have the
+            stride of the score map; otherwise they keep that of their features.
+        pool5a: Whether a 3x3 average at stride 1 stands before fc6, as in LargeFOV.
+        score_std: Deviation of fc8's initial weights, at least 0; the release takes 0.01.
     """
 
     num_classes: int
     backbone: nn.Module
-    branches: tuple[tuple[tuple[Window, int], ...], ...]
-    pool5a: bool = True
+    branches: Branches
+    norm: NormSpec | None = None
+    dropout: float = 0.5
     sides: tuple[str, ...] = ()
     side_channels: int = 128
     label_shrink: bool = False
-    norm: BatchNorm | None = None
+    _: KW_ONLY
+    pool5a: bool = True
     score_std: float = 0.01
-    dropout: float = 0.5
 
     @nn.compact
     def __call__(
@@ -76,7 +86,7 @@ class DeepLab(nn.Module):
         return score.maps.astype(jnp.float32)
 
     def check(self, features: dict[str, Blob]) -> None:
-        """Raises ValueError for sides that cannot be."""
+        """Raises UserError for sides that cannot be."""
         if unknown := [side for side in self.sides if side not in features]:
             raise UserError(
                 f"unknown model.sides {unknown}; the backbone has {', '.join(features)}"
@@ -103,23 +113,39 @@ class DeepLab(nn.Module):
         return Fuse(name="fc8")(*scores) if len(scores) > 1 else scores[0]
 
     def side(self, name: str, features: dict[str, Blob], onto: Blob, *, train: bool) -> Blob:
-        """Scores a finer map at the stride of `onto`, or at its own where this is finer still."""
-        return side_branch(
-            name,
-            features[name],
-            num_classes=self.num_classes,
-            channels=self.side_channels,
-            stride=max(1, int(onto.stride / features[name].stride)),
-            norm=self.norm,
-            dropout=self.dropout,
-            train=train,
+        """Scores a map by the layers `<name>_conv` (3x3), `_fc` and `_ms` (1x1), as in MSc.
+
+        The first of them brings the map to the stride of `onto`, unless it is coarser already;
+        whatever its stride, the weights are the same. The release sums the scores of all maps; the
+        paper says that it stacks their features under one classifier, which is the same but for one
+        bias in place of six.
+        """
+        blob = features[name]
+        stride = max(1, int(onto.stride / blob.stride))
+        for kind, window in (("conv", same(3, stride=stride)), ("fc", Window(1))):
+            layer = Conv(
+                self.side_channels,
+                window,
+                norm=self.norm,
+                kernel_init=side_init(name, kind),
+                name=f"{name}_{kind}",
+            )
+            blob = layer(blob, train=train)
+            blob = blob.replace(maps=nn.Dropout(self.dropout, deterministic=not train)(blob.maps))
+        score = Conv(
+            self.num_classes,
+            Window(1),
+            activation=None,
+            kernel_init=side_init(name, "ms"),
+            name=f"{name}_ms",
         )
+        return score(blob, train=False)
 
     def place(self, name: str, score: Blob, onto: Blob) -> Blob:
-        """Upsamples a score map to the stride of another one and cuts it to the units of that one.
+        """Upsamples a score map to the stride of another map, and cuts it to the units of that map.
 
-        Pools of 2x2 leave the units half a pixel between two pixels. As in the release, which trims
-        7 pixels where the first unit lies 7.5 before the image, that half is dropped.
+        After pools of 2x2 the units of the two lie half a pixel apart. The cut rounds this half down,
+        as the release does: it trims 7 pixels where the first unit lies 7.5 before the image.
         """
         factor = int(score.stride / onto.stride)
         if factor > 1:
@@ -129,7 +155,12 @@ class DeepLab(nn.Module):
 
 
 def labels_under(score: Blob, image: Blob) -> Blob:
-    """Takes the pixels that lie on the centres of a score map's units, or half a pixel after."""
+    """Takes the pixels at the centres of a score map's units, or half a pixel after the centres."""
     first, stride = math.ceil(score.start % score.stride), int(score.stride)
     pixels = image.maps[:, first::stride, first::stride]
-    return image.then(CropLayer(first), pixels).then(Window(1, stride), pixels)
+    return image.then(geometry.Crop(first), pixels).then(Window(1, stride), pixels)
+
+
+def side_init(name: str, kind: str) -> nn.initializers.Initializer:
+    """Returns how the release initialises a layer of a side branch."""
+    return nn.initializers.normal(RELEASED_SIDE_STD.get(f"{name}_{kind}", SIDE_STD[kind]))

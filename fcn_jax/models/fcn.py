@@ -4,6 +4,7 @@ Source: Long et al. 2015, Sec. 4; voc-fcn32s, voc-fcn16s, voc-fcn8s and voc-fcn8
 shelhamer/fcn.berkeleyvision.org. All layer names are the release's.
 """
 
+from dataclasses import KW_ONLY
 from fractions import Fraction
 from functools import reduce
 from itertools import pairwise
@@ -14,7 +15,6 @@ from jaxtyping import Array, Float, Num
 
 from fcn_jax.errors import UserError
 from fcn_jax.models.layers import (
-    BatchNorm,
     BilinearUpscore,
     Blob,
     Concat,
@@ -22,6 +22,7 @@ from fcn_jax.models.layers import (
     Crop,
     Fuse,
     LearnedUpscore,
+    NormSpec,
     Scale,
     fc_layers,
 )
@@ -35,46 +36,48 @@ class FCN(nn.Module):
     """Maps images to logits of the same size.
 
     The deepest features are scored and upsampled in steps; at every skip the scores of a finer map
-    are added. Skips `()` is FCN-32s, `("pool4",)` 16s, `("pool4", "pool3")` 8s, and further ones
-    give 4s and 2s. What else there is to know follows from where the units of two maps lie:
+    are added. Skips `()` is FCN-32s, `(16,)` 16s, `(16, 8)` 8s, and further ones give 4s and 2s. The
+    sizes of the kernels and the offsets of the crops follow from the positions of the units:
 
-    - A map comes up to the next finer one by 2 * factor taps, which put its units between two
-      pixels, or by 2 * factor - 1, which put them on one: by those that meet the finer map's units.
-      After VGG16's pools the former do (64 taps in FCN-32s); where all units lie on pixels, as in
-      AlexNet and ResNets, the latter do (63). For maps that windows made one of them always does.
-    - Two maps meet where both have units: of the two, the one that begins first is cut to the
-      other. Above a smaller fc6 than the release's it can end first too, where the other is then cut.
-    - The last map is cut to the image, from the pixel that lies on the image's first one.
+    - Upsampling by a factor takes 2 * factor taps where the units of the coarse map lie halfway
+      between those of the finer map, as after VGG16's pools (64 taps in FCN-32s). Where they lie on
+      them, as in AlexNet and ResNets, it takes 2 * factor - 1 taps (63).
+    - Before two maps are joined, the map that begins first is cut to begin with the other one. Where
+      it also ends first, as it can above an fc6 smaller than the release's, the other is cut too.
+    - The last map is cut to the image, from the unit that lies on the image's first pixel.
 
     Attributes:
-        backbone: returns named features.
-        skips: names of the features that are scored beside the deepest, coarse to fine; a number
-            is the deepest feature of that stride.
-        skip_scales: multiply each skip's features before they are scored (all-at-once training
-            takes 0.01 and 0.0001); empty for none.
-        fc: (window, channels) of fc6 and fc7, the convolutionalised classifier; empty for none.
-        dropout: fraction that is dropped after fc6 and after fc7 in training.
-        upsampling: `bilinear` is fixed; `learned` starts there and mixes classes as it likes.
-        fusion: `sum` adds scores; `concat` stacks the features themselves, always upsampled by the
-            fixed kernel, under a single score layer: the same scores but for the biases of coarse
-            maps, in more memory (Shelhamer et al. 2016).
-        upscore_pad: None for the rule above. A number is cut off the last upsampling of 2 * factor
-            taps on all sides, and the rest is the logits from its top left pixel on, wherever the
-            units lie. So is the ResNet-18 network of Zhang et al., Dive into Deep Learning, Sec.
-            14.11 (64 taps, padding 16): its logits lie 15.5 pixels further down and right than
-            what they were computed from.
+        backbone: Returns named features.
+        fc: Window and channels of fc6 and of fc7, the convolutionalised classifier; empty for none.
+        norm: Normalisation of fc6 and fc7.
+        dropout: Fraction that training drops after fc6 and after fc7.
+        upscore_pad: Padding of the last upsampling where it is learned and there are no skips; None
+            for the rules above. The padding is cut off on all sides of 2 * factor taps, and the
+            logits begin at the top left of the rest, wherever the units lie. In the ResNet-18
+            network of Zhang et al., Dive into Deep Learning, Sec. 14.11 (64 taps, padding 16) the
+            logits lie 15.5 pixels further down and right than the pixels they are computed from.
+        skips: Features that are scored beside the deepest ones, coarse to fine, each by its name or
+            by its stride in pixels.
+        skip_scales: Factors of the skips' features before they are scored, one for each skip
+            (all-at-once training takes 0.01 and 0.0001); empty for none.
+        upsampling: Kind of upsampling: `bilinear` is fixed; `learned` starts as bilinear and is
+            trained, across classes too.
+        fusion: Kind of skip: `sum` adds scores; `concat` stacks the features themselves, always
+            upsampled by the fixed kernel, under a single score layer: the same scores but for the
+            biases of coarse maps, in more memory (Shelhamer et al. 2016).
     """
 
     num_classes: int
     backbone: nn.Module
+    fc: tuple[tuple[Window, int], ...] = ((Window(7), 4096), (Window(1), 4096))
+    norm: NormSpec | None = None
+    dropout: float = 0.5
+    upscore_pad: int | None = None
+    _: KW_ONLY
     skips: tuple[str | int, ...] = ()
     skip_scales: tuple[float, ...] = ()
-    fc: tuple[tuple[Window, int], ...] = ((Window(7), 4096), (Window(1), 4096))
-    norm: BatchNorm | None = None
-    dropout: float = 0.5
     upsampling: str = "bilinear"
     fusion: str = "sum"
-    upscore_pad: int | None = None
 
     @nn.compact
     def __call__(
@@ -100,8 +103,9 @@ class FCN(nn.Module):
             name = "upscore"
         elif blob.stride != 2:  # FCN-2s: upscore2 is taken by the first
             name = f"upscore{blob.stride}"
-        upscore = self.upscore(name, blob, onto=image, pad=self.upscore_pad)
-        offset = None if self.upscore_pad is None else 0
+        pad = self.upscore_pad if self.upsampling == "learned" and not skips else None
+        upscore = self.upscore(name, blob, onto=image, pad=pad)
+        offset = None if pad is None else 0
         return Crop(offset, name="score")(upscore, image).maps.astype(jnp.float32)
 
     def find_skips(self, features: dict[str, Blob]) -> list[str]:
@@ -110,7 +114,7 @@ class FCN(nn.Module):
         return [at_stride.get(skip, skip) for skip in self.skips]
 
     def check(self, features: dict[str, Blob], skips: list[str]) -> None:
-        """Raises ValueError for attributes that cannot be."""
+        """Raises UserError for attributes that cannot be."""
         if self.upsampling not in UPSAMPLINGS:
             known = ", ".join(UPSAMPLINGS)
             raise UserError(f"unknown model.upsampling {self.upsampling!r}; known: {known}")
@@ -152,7 +156,12 @@ class FCN(nn.Module):
     def upscore(
         self, name: str, blob: Blob, *, onto: Blob, fixed: bool = False, pad: int | None = None
     ) -> Blob:
-        """Upsamples to the stride of another blob, units onto its units; with `pad` wherever."""
+        """Upsamples a blob to the stride of another one, and its units onto the units of that one.
+
+        Args:
+            fixed: Whether the kernel is bilinear even where upsampling is learned.
+            pad: Padding that is cut off 2 * factor taps, wherever this puts the units.
+        """
         factor = int(blob.stride / onto.stride)
         if factor == 1:
             return blob

@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import partial, reduce
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
@@ -28,9 +29,9 @@ class Blob:
     """A feature map and where it lies on the image.
 
     Attributes:
-        maps: `[b, h, w, c]`.
-        paths: the layers from the image to these maps, one sequence for each way that is not
-            covered by another; all of them lead to the same grid.
+        maps: Values of the features, `[b, h, w, c]`.
+        paths: Layers from the image to these maps, one sequence for each way that is not covered by
+            another; all of them lead to the same grid.
     """
 
     maps: Float[Array, "b h w c"]
@@ -57,11 +58,15 @@ class Blob:
 
 
 @dataclass(frozen=True)
-class BatchNorm:
-    """How to normalise: with the statistics of the whole batch, or with the stored ones (frozen).
+class NormSpec:
+    """How `Conv` normalises its maps over the batch.
 
     Attributes:
-        axis_name: the mapped axis whose devices together hold the batch; None on one device.
+        frozen: Whether training normalises by the stored statistics too, and leaves them as they
+            are, instead of by those of the batch.
+        axis_name: Mapped axis whose devices together hold the batch; None on one device.
+        momentum: Share of the stored statistics that a batch leaves in place, in [0, 1].
+        epsilon: Term that is added to the variance.
     """
 
     frozen: bool = False
@@ -70,13 +75,14 @@ class BatchNorm:
     epsilon: float = 1e-5
 
 
-def make_norm(norm: str, axis_name: str | None) -> BatchNorm | None:
-    """Makes the normalisation of a whole network: none, batch, or frozen (batch, as stored)."""
-    if norm == "none":
-        return None
-    if norm in ("batch", "frozen"):
-        return BatchNorm(frozen=norm == "frozen", axis_name=axis_name)
-    raise UserError(f"unknown model.norm {norm!r}; known: none, batch, frozen")
+NORMS = ("none", "batch", "frozen")
+
+
+def make_norm(norm: str, axis_name: str | None) -> NormSpec | None:
+    """Makes the normalisation that a user calls none, batch or frozen."""
+    if norm not in NORMS:
+        raise UserError(f"unknown model.norm {norm!r}; known: {', '.join(NORMS)}")
+    return None if norm == "none" else NormSpec(frozen=norm == "frozen", axis_name=axis_name)
 
 
 class Conv(nn.Module):
@@ -88,7 +94,7 @@ class Conv(nn.Module):
     features: int
     window: Window
     groups: int = 1
-    norm: BatchNorm | None = None
+    norm: NormSpec | None = None
     activation: Callable[[Array], Array] | None = nn.relu
     kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
 
@@ -214,10 +220,10 @@ class Crop(nn.Module):
     """Cuts a blob to the size of a reference of the same stride.
 
     Attributes:
-        offset: None begins on the reference's first unit; a number begins there whatever the
-            geometry says.
-        whole: whether the reference has to be covered; otherwise a blob that ends before it is cut
-            where it ends.
+        offset: First unit that is kept, whatever the geometry says; None for the unit that lies on
+            the reference's first one.
+        whole: Whether the blob has to cover the reference; otherwise a blob that ends before the
+            reference is cut where it ends itself.
     """
 
     offset: int | None = None
@@ -229,7 +235,14 @@ class Crop(nn.Module):
             offset = geometry.crop_offset(blob.paths[0], reference.paths[0])
         height, width = reference.maps.shape[1:3]
         have, want = blob.maps.shape[1:3], (offset + height, offset + width)
-        short = want[0] > have[0] or want[1] > have[1]
+        try:
+            short = want[0] > have[0] or want[1] > have[1]
+        except jax.errors.InconclusiveDimensionOperation:
+            # Above a smaller fc6 than the release's; JAX proves it for every network of the zoo.
+            raise UserError(
+                f"{self.name}: which of two maps ends first depends on the size of the image, so "
+                "it cannot be symbolic; give height and width as numbers"
+            ) from None
         if offset < 0 or (self.whole and short):
             raise UserError(
                 f"{self.name}: cannot cut {height}x{width} at {offset} out of {have[0]}x{have[1]}"
@@ -263,8 +276,11 @@ def run_stage(
 ) -> Blob:
     """Runs `stage(module, blob, train=train)`: layers whose inner maps nothing else looks at.
 
-    With `remat` the gradient computes these maps again instead of keeping them, in about half of
-    the memory and a third more time. (On a CPU from jax 0.12 on: the XLA before it undoes this.)
+    Args:
+        stage: A method of `module`, as a function of the module.
+        remat: Whether the gradient computes the inner maps again instead of keeping them, in about
+            half of the memory and a third more time. (On a CPU this works from jax 0.12 on: the XLA
+            before it undoes it.)
     """
     stage = partial(stage, train=train)
     return (nn.remat(stage) if remat else stage)(module, blob)
@@ -274,7 +290,7 @@ def fc_layers(
     blob: Blob,
     layers: Sequence[tuple[Window, int]],
     *,
-    norm: BatchNorm | None,
+    norm: NormSpec | None,
     dropout: float,
     train: bool,
     suffix: str = "",
@@ -284,9 +300,9 @@ def fc_layers(
     Called inside a compact method, whose module gets the layers.
 
     Args:
-        layers: (window, channels) of each.
-        dropout: fraction that is dropped in training.
-        suffix: of the names, where there are several such classifiers.
+        layers: Window and channels of each layer.
+        dropout: Fraction of the values that training drops after each layer.
+        suffix: Ending of the layers' names, where a network has several such classifiers.
     """
     for number, (window, channels) in enumerate(layers, start=6):
         blob = Conv(channels, window, norm=norm, name=f"fc{number}{suffix}")(blob, train=train)

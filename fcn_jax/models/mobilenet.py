@@ -4,26 +4,19 @@ Source: Sandler et al. 2018, Tables 1 and 2; padding and preprocessing of torchv
 """
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
+from typing import ClassVar
 
 import flax.linen as nn
 from jaxtyping import Array, Num
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.layers import BatchNorm, Blob, Conv, Fuse, run_stage
+from fcn_jax.models.layers import Blob, Conv, Fuse, NormSpec, run_stage
 from fcn_jax.models.preprocess import TORCHVISION, Preprocess
 from fcn_jax.ops.geometry import Window, hole_algorithm, same
+from fcn_jax.ops.papers import MOBILENETV2_STAGES as STAGES
+from fcn_jax.ops.papers import MOBILENETV2_STRIDES as STRIDES
 
-# (expansion, channels, bottlenecks) of each stage.
-STAGES = (
-    (1, 16, 1),
-    (6, 24, 2),
-    (6, 32, 3),
-    (6, 64, 4),
-    (6, 96, 3),
-    (6, 160, 3),
-    (6, 320, 1),
-)
-STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of the first bottleneck of each stage, in the paper's Table 2
 ACTIVATIONS = {"relu6": nn.relu6, "relu": nn.relu}
 
 
@@ -41,16 +34,19 @@ class Bottleneck(nn.Module):
     """Expands the channels, filters each by itself, and projects them without an activation.
 
     Attributes:
-        expansion: None leaves the 1x1 convolution `expand` out.
-        window: of the depthwise convolution.
-        residual: whether what came in is added.
+        expansion: Factor of the 1x1 convolution `expand`; None leaves it out.
+        channels: Channels of the output.
+        window: Window of the depthwise convolution.
+        residual: Whether the input is added to the output.
+        norm: Normalisation of every layer.
+        activation: Activation after `expand` and after the depthwise convolution.
     """
 
     expansion: int | None
     channels: int
     window: Window
     residual: bool
-    norm: BatchNorm | None
+    norm: NormSpec | None
     activation: Callable[[Array], Array] = nn.relu6
 
     @nn.compact
@@ -82,34 +78,40 @@ class MobileNetV2(nn.Module):
 
     Unit i of every map is centred on pixel i * stride.
 
+    `zoo.common_options` explains width (here channels go by `scale_channels`), norm, preprocess,
+    dtype and remat.
+
     Attributes:
-        width: multiplies the channels; see `scale_channels`. 1.0 is the real network.
-        output_stride: of the last feature; see `hole_algorithm`.
-        conv_last: whether the 1x1 convolution to 1280 channels ends the network; a width below 1
-            leaves it as it is (Sec. 6.1), and a DeepLab head stands on what comes before (Sec. 6.3).
-        first_expand: whether bottleneck1 has a 1x1 convolution too, with factor 1. The paper and
+        output_stride: Stride of the last feature; see `hole_algorithm`.
+        ceil: Whether strided layers round up, so that the last unit lies on or beyond the last
+            pixel. torchvision's round down, which makes no difference where the size is 32 k + 1.
+        conv_last: Whether the 1x1 convolution to 1280 channels ends the network; a width below 1
+            leaves it as it is (Sec. 6.1), and a DeepLab head stands on the layer before (Sec. 6.3).
+        first_expand: Whether bottleneck1 has a 1x1 convolution too, with factor 1. The paper and
             torchvision leave it out; some files of pretrained weights hold it.
-        strides: stride of the first bottleneck of each of the seven stages: the paper's, or those
-            of the network that the weights were trained in. Some files of pretrained weights have
-            the fourth stride on the fifth stage: (1, 2, 2, 1, 2, 2, 1).
-        activation: `relu6` as in the paper, or `relu`, likewise.
-        ceil: whether strided layers round up, so that the last unit lies on or beyond the last
-            pixel. torchvision's round down; where the size is 32 k + 1 it is the same.
-        dtype: of the computation; parameters stay float32.
-        remat: whether the gradient computes the maps inside a bottleneck again; see `run_stage`.
+        strides: Stride of the first bottleneck of each of the seven stages, three of them 2: the
+            paper's, or those of the network that the weights were trained in. Some files of
+            pretrained weights have the fourth stride on the fifth stage: (1, 2, 2, 1, 2, 2, 1).
+        activation: Activation of every layer that has one: `relu6` as in the paper, or `relu` as in
+            the network that the weights were trained in.
     """
 
+    # Options that the weights were trained with, and that their shapes do not all show.
+    WEIGHT_OPTIONS: ClassVar[tuple[str, ...]] = ("first_expand", "strides", "activation")
+    weights_name: ClassVar[str] = "mobilenetv2"
+
     width: float = 1.0
-    norm: BatchNorm | None = BatchNorm()
-    output_stride: int = 32
-    conv_last: bool = True
-    first_expand: bool = False
-    strides: tuple[int, ...] = STRIDES
-    activation: str = "relu6"
-    ceil: bool = False
+    norm: NormSpec | None = NormSpec()
     preprocess: Preprocess = TORCHVISION
     dtype: str = "float32"
     remat: bool = False
+    output_stride: int = 32
+    ceil: bool = False
+    conv_last: bool = True
+    _: KW_ONLY
+    first_expand: bool = False
+    strides: tuple[int, ...] = STRIDES
+    activation: str = "relu6"
 
     @nn.compact
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
@@ -162,7 +164,7 @@ class MobileNetV2(nn.Module):
         return features
 
     def check(self) -> Callable[[Array], Array]:
-        """Returns the activation; raises ValueError for attributes that cannot be."""
+        """Returns the activation; raises UserError for attributes that cannot be."""
         if self.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise UserError(f"unknown model.activation {self.activation!r}; known: {known}")

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from fcn_jax.errors import UserError
+from fcn_jax.ops.papers import PREPROCESS
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,15 @@ class Preprocess:
         return self.bgr == other.bgr and np.allclose(ours, theirs)
 
 
-# BGR minus the ILSVRC mean, not scaled: every net of the FCN and DeepLab releases.
-CAFFE = Preprocess(mean_rgb=(122.67892, 116.66877, 104.00699), std_rgb=(1.0, 1.0, 1.0), bgr=True)
-
-# RGB in 0..1, normalised with ILSVRC's statistics: every net of torchvision.
-TORCHVISION = Preprocess(
-    mean_rgb=(0.485 * 255, 0.456 * 255, 0.406 * 255),
-    std_rgb=(0.229 * 255, 0.224 * 255, 0.225 * 255),
-)
-
-PREPROCESSES = {"caffe": CAFFE, "torchvision": TORCHVISION}
+PREPROCESSES = {name: Preprocess(**expected) for name, expected in PREPROCESS.items()}
+CAFFE, TORCHVISION = PREPROCESSES["caffe"], PREPROCESSES["torchvision"]
 
 
 def make_preprocess(preprocess: str) -> Preprocess:
-    """Returns what the weights of `caffe` or of `torchvision` expect of an image.
+    """Returns the preparation of this name.
 
     Args:
-        preprocess: one of these; `caffe:R,G,B` is Caffe's with another mean colour.
+        preprocess: `caffe`, `torchvision`, or `caffe:R,G,B`: Caffe's with another mean colour.
     """
     if preprocess in PREPROCESSES:
         return PREPROCESSES[preprocess]
@@ -59,6 +52,6 @@ def make_preprocess(preprocess: str) -> Preprocess:
 
 
 def name_preprocess(preprocess: Preprocess) -> str | None:
-    """Returns what `make_preprocess` makes it of; None if nothing does."""
+    """Returns the name for which `make_preprocess` makes this preparation; None if no name does."""
     names = [*PREPROCESSES, "caffe:" + ",".join(map(str, preprocess.mean_rgb))]
     return next((name for name in names if make_preprocess(name).is_close(preprocess)), None)

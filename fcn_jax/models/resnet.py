@@ -4,18 +4,19 @@ Source: He et al. 2016, Table 1; names, padding and preprocessing of torchvision
 bottlenecks have their stride on the 3x3 convolution ("v1.5").
 """
 
+from dataclasses import KW_ONLY
+from typing import ClassVar
+
 import flax.linen as nn
 from jaxtyping import Array, Num
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.layers import BatchNorm, Blob, Conv, Fuse, MaxPool, run_stage
+from fcn_jax.models.layers import Blob, Conv, Fuse, MaxPool, NormSpec, run_stage
 from fcn_jax.models.preprocess import TORCHVISION, Preprocess
 from fcn_jax.ops.geometry import Window, hole_algorithm, same
+from fcn_jax.ops.papers import RESNET_BLOCKS, RESNET_BOTTLENECKS
 
-# Blocks in layer1 to layer4, by depth.
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-BOTTLENECK_DEPTHS = (50, 101)
-# Of conv1, its pool, and layer1 to layer4.
+# Strides of conv1, its pool, and layer1 to layer4.
 STRIDES = (2, 2, 1, 2, 2, 2)
 
 
@@ -25,16 +26,18 @@ class Block(nn.Module):
     Where the blob has other channels than the sum, it is projected by the convolution `downsample`.
 
     Attributes:
-        channels: of the 3x3 convolutions; the sum of a bottleneck has four times as many.
-        window: of the 3x3 convolution that has the stride.
-        rate: of the other one.
+        channels: Channels of the 3x3 convolutions; the sum of a bottleneck has four times as many.
+        bottleneck: Whether 1x1 convolutions stand before and after a single 3x3.
+        window: Window of the 3x3 convolution that has the stride.
+        rate: Rate of the other 3x3 convolution.
+        norm: Normalisation of every layer.
     """
 
     channels: int
     bottleneck: bool
     window: Window
     rate: int
-    norm: BatchNorm | None
+    norm: NormSpec | None
 
     @nn.compact
     def __call__(self, blob: Blob, *, train: bool) -> Blob:
@@ -71,29 +74,36 @@ class ResNet(nn.Module):
 
     Unit i of every map is centred on pixel i * stride.
 
+    `zoo.common_options` explains width, norm, preprocess, dtype and remat.
+
     Attributes:
-        depth: 18, 34, 50 or 101.
-        width: multiplies the channels of every layer; 1.0 is the real network.
-        output_stride: of layer4; see `hole_algorithm`.
-        ceil: whether strided layers round up, so that the last unit lies on or beyond the last
-            pixel. torchvision's round down; where the size is 32 k + 1 it is the same.
-        dtype: of the computation; parameters stay float32.
-        remat: whether the gradient computes the maps inside a block again; see `run_stage`.
+        output_stride: Stride of layer4; see `hole_algorithm`.
+        ceil: Whether strided layers round up, so that the last unit lies on or beyond the last
+            pixel. torchvision's round down, which makes no difference where the size is 32 k + 1.
+        depth: Number of layers that have weights, as in the paper: 18, 34, 50 or 101.
     """
 
-    depth: int = 18
+    WEIGHT_OPTIONS: ClassVar[tuple[str, ...]] = ()
+
     width: float = 1.0
-    norm: BatchNorm | None = BatchNorm()
-    output_stride: int = 32
-    ceil: bool = False
+    norm: NormSpec | None = NormSpec()
     preprocess: Preprocess = TORCHVISION
     dtype: str = "float32"
     remat: bool = False
+    output_stride: int = 32
+    ceil: bool = False
+    _: KW_ONLY
+    depth: int = 18
+
+    @property
+    def weights_name(self) -> str:
+        """The name under which `weights` knows this backbone."""
+        return f"resnet{self.depth}"
 
     @nn.compact
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
-        if self.depth not in BLOCKS:
-            known = ", ".join(map(str, BLOCKS))
+        if self.depth not in RESNET_BLOCKS:
+            known = ", ".join(map(str, RESNET_BLOCKS))
             raise UserError(f"unknown model.depth={self.depth}; known: {known}")
         holes = hole_algorithm(STRIDES, self.output_stride)
         conv1, maxpool = (
@@ -105,13 +115,13 @@ class ResNet(nn.Module):
         layer = Conv(round(64 * self.width), conv1, norm=self.norm, name="conv1")
         blob = MaxPool(maxpool, name="maxpool")(layer(blob, train=train))
         for stage, (blocks, hole) in enumerate(
-            zip(BLOCKS[self.depth], holes[2:], strict=True), start=1
+            zip(RESNET_BLOCKS[self.depth], holes[2:], strict=True), start=1
         ):
             window = same(3, stride=hole.stride, rate=hole.rate, ceil=self.ceil)
             for index in range(blocks):
                 block = Block(
                     channels=round(64 * 2 ** (stage - 1) * self.width),
-                    bottleneck=self.depth in BOTTLENECK_DEPTHS,
+                    bottleneck=self.depth in RESNET_BOTTLENECKS,
                     window=same(3, rate=hole.rate_after) if index else window,
                     rate=hole.rate_after,
                     norm=self.norm,

@@ -7,22 +7,22 @@ removed).
 
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 from jaxtyping import Array, Num
 
-from fcn_jax.models.layers import BatchNorm, Blob, Conv, MaxPool, run_stage
+from fcn_jax.models.layers import Blob, Conv, MaxPool, NormSpec, run_stage
 from fcn_jax.models.preprocess import CAFFE, Preprocess
 from fcn_jax.ops.geometry import Window
+from fcn_jax.ops.papers import VGG16_STAGES
 
-# (convolutions, channels) of conv1 to conv5.
-STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 POOL_STRIDES = (2, 2, 2, 2, 2)
 
 
 def fcn_pools() -> tuple[Window, ...]:
     """Returns the released FCNs' pools: 2x2, stride 2, no padding, rounding up."""
-    return (Window(2, stride=2, ceil=True),) * len(STAGES)
+    return (Window(2, stride=2, ceil=True),) * len(VGG16_STAGES)
 
 
 def noup_pools(strides: Sequence[int], *, pool4_pad: int = 1) -> tuple[Window, ...]:
@@ -57,19 +57,21 @@ def deeplab_pools(
 class VGG16(nn.Module):
     """Maps images to `features["pool1"]` ... `features["pool5"]`, and the image as `["data"]`.
 
+    `zoo.common_options` explains width, norm, preprocess, dtype and remat. The released network has
+    no norm; from scratch it does not train without one.
+
     Attributes:
-        width: multiplies the channels of every layer; 1.0 is the real network.
-        norm: None is the released network; from scratch it does not train without.
-        pad: of conv1_1. FCN pads 100, so that every image size, even 1x1, leaves fc6 a map.
-        pools: pool1 to pool5.
-        train_pools: in training, where they are others; empty for the same.
-        rates: of the 3x3 convolutions of conv1 to conv5.
-        dtype: of the computation; parameters stay float32.
-        remat: whether the gradient computes the maps inside a stage again; see `run_stage`.
+        pad: Padding of conv1_1. FCN pads 100, so that every image size, even 1x1, leaves fc6 a map.
+        pools: Windows of pool1 to pool5.
+        train_pools: Windows of the pools in training, where they differ; empty for the same ones.
+        rates: Rates of the 3x3 convolutions of conv1 to conv5.
     """
 
+    WEIGHT_OPTIONS: ClassVar[tuple[str, ...]] = ()
+    weights_name: ClassVar[str] = "vgg16"
+
     width: float = 1.0
-    norm: BatchNorm | None = None
+    norm: NormSpec | None = None
     pad: int = 1
     pools: tuple[Window, ...] = fcn_pools()
     train_pools: tuple[Window, ...] = ()
@@ -81,26 +83,36 @@ class VGG16(nn.Module):
     @nn.compact
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
         pools = self.train_pools if train and self.train_pools else self.pools
-        stages = dict(enumerate(zip(STAGES, pools, self.rates, strict=True), start=1))
-
-        def run(module: nn.Module, blob: Blob, *, train: bool, stage: int) -> Blob:
-            del module  # the layers find it by themselves
-            (convs, channels), pool, rate = stages[stage]
-            for index in range(1, convs + 1):
-                pad = self.pad if stage == index == 1 else rate
-                layer = Conv(
-                    round(channels * self.width),
-                    Window(3, pad=pad, rate=rate),
-                    norm=self.norm,
-                    name=f"conv{stage}_{index}",
-                )
-                blob = layer(blob, train=train)
-            return MaxPool(pool, name=f"pool{stage}")(blob)
-
         blob = Blob(self.preprocess(images, self.dtype))
         features = {"data": blob}
-        for number in stages:
-            stage = partial(run, stage=number)
+        stages = zip(VGG16_STAGES, pools, self.rates, strict=True)
+        for number, ((convs, channels), pool, rate) in enumerate(stages, start=1):
+            stage = partial(
+                VGG16.stage, number=number, convs=convs, channels=channels, pool=pool, rate=rate
+            )
             blob = run_stage(stage, self, blob, train=train, remat=self.remat)
             features[f"pool{number}"] = blob
         return features
+
+    def stage(
+        self,
+        blob: Blob,
+        *,
+        number: int,
+        convs: int,
+        channels: int,
+        pool: Window,
+        rate: int,
+        train: bool,
+    ) -> Blob:
+        """Runs the convolutions of a stage, and the pool after them."""
+        for index in range(1, convs + 1):
+            pad = self.pad if number == index == 1 else rate
+            layer = Conv(
+                round(channels * self.width),
+                Window(3, pad=pad, rate=rate),
+                norm=self.norm,
+                name=f"conv{number}_{index}",
+            )
+            blob = layer(blob, train=train)
+        return MaxPool(pool, name=f"pool{number}")(blob)

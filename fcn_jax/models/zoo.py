@@ -1,90 +1,202 @@
 """The networks by name."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.deeplabs import (
-    SIDES,
-    mobilenetv2_deeplab,
-    resnet_deeplab,
+from fcn_jax.models.alexnet import AlexNet
+from fcn_jax.models.deeplab import DeepLab
+from fcn_jax.models.fcn import FCN
+from fcn_jax.models.layers import make_norm
+from fcn_jax.models.mobilenet import MobileNetV2
+from fcn_jax.models.networks import (
+    Network,
+    atrous_deeplab,
+    classifier_fcn,
+    plain_fcn,
     vgg16_deeplab,
-    vgg16_deeplab_noup,
 )
-from fcn_jax.models.fcns import alexnet_fcn, mobilenetv2_fcn, resnet_fcn, vgg16_fcn
+from fcn_jax.models.preprocess import make_preprocess, name_preprocess
+from fcn_jax.models.resnet import ResNet
+from fcn_jax.models.vgg import VGG16
 
 # Of the computation; parameters, logits and loss are always float32. Not float16: beyond 65504 its
 # gradients overflow, as those of a loss summed over all pixels do, and nothing scales the loss here.
 DTYPES = ("float32", "bfloat16")
 MIN_WIDTH = 1 / 64  # one channel in conv1
-# Options that a layer cannot be made without.
-SIZES = ("fc6_kernel", "fc_channels", "side_channels")
 
-MODELS: Mapping[str, Callable[..., nn.Module]] = {
-    "vgg16_fcn32s": partial(vgg16_fcn, skips=()),
-    "vgg16_fcn16s": partial(vgg16_fcn, skips=("pool4",)),
-    "vgg16_fcn8s": partial(vgg16_fcn, skips=("pool4", "pool3")),
-    "vgg16_fcn8s_atonce": partial(vgg16_fcn, skips=("pool4", "pool3"), skip_scales=(1e-2, 1e-4)),
-    "vgg16_fcn4s": partial(vgg16_fcn, skips=("pool4", "pool3", "pool2")),
-    "vgg16_fcn2s": partial(vgg16_fcn, skips=("pool4", "pool3", "pool2", "pool1")),
-    "alexnet_fcn32s": alexnet_fcn,
-    "vgg16_deeplab": partial(vgg16_deeplab_noup, fc6_kernel=4, fc6_rate=4),
-    "vgg16_deeplab_4x4": partial(vgg16_deeplab_noup, fc6_kernel=4, fc6_rate=8),
-    "vgg16_deeplab_7x7": partial(vgg16_deeplab_noup, fc6_kernel=7, fc6_rate=4),
-    "vgg16_deeplab_largefov": vgg16_deeplab,
-    "vgg16_deeplab_msc": partial(
-        vgg16_deeplab,
-        fc6_kernel=4,
-        fc6_rate=4,
-        fc_channels=4096,
-        pool5a=False,
-        sides=SIDES,
+FCN16S, FCN8S = partial(FCN, skips=(16,)), partial(FCN, skips=(16, 8))
+FCN4S, FCN2S = partial(FCN, skips=(16, 8, 4)), partial(FCN, skips=(16, 8, 4, 2))
+
+# As VGG16 and AlexNet were released: with fc6 and fc7, and without norm.
+VGG16_FCN = partial(classifier_fcn, same_padding={"pad": 1})
+ALEXNET_FCN = partial(classifier_fcn, same_padding={"pad": 5, "pool_pad": 1}, fc6_kernel=6)
+# The first DeepLab (vgg128_noup) and those that the paper compares with it: 4x4 and 7x7 were not
+# released, and are taken to stand on the same pools.
+VGG16_NOUP = partial(vgg16_deeplab, pools="noup", fc_channels=4096)
+NO_POOL5A = partial(DeepLab, pool5a=False)
+SIDES = ("data", "pool1", "pool2", "pool3", "pool4")  # of DeepLab-MSc
+
+RESNET18, RESNET34, RESNET50, RESNET101 = (partial(ResNet, depth=n) for n in (18, 34, 50, 101))
+# Learned upsampling without skips is that of Zhang et al., Dive into Deep Learning, Sec. 14.11.
+RESNET_FCN = partial(FCN, upscore_pad=16)
+MOBILENETV2_DEEPLAB = partial(MobileNetV2, conv_last=False)
+ASPP = partial(atrous_deeplab, fc6_rate=(6, 12, 18, 24))
+
+MODELS: Mapping[str, Network] = {
+    "vgg16_fcn32s": Network(VGG16, FCN, VGG16_FCN),
+    "vgg16_fcn16s": Network(VGG16, FCN16S, VGG16_FCN),
+    "vgg16_fcn8s": Network(VGG16, FCN8S, VGG16_FCN),
+    "vgg16_fcn8s_atonce": Network(VGG16, partial(FCN8S, skip_scales=(1e-2, 1e-4)), VGG16_FCN),
+    "vgg16_fcn4s": Network(VGG16, FCN4S, VGG16_FCN),
+    "vgg16_fcn2s": Network(VGG16, FCN2S, VGG16_FCN),
+    "alexnet_fcn32s": Network(AlexNet, FCN, ALEXNET_FCN),
+    "vgg16_deeplab": Network(VGG16, NO_POOL5A, partial(VGG16_NOUP, fc6_kernel=4, fc6_rate=4)),
+    "vgg16_deeplab_4x4": Network(VGG16, NO_POOL5A, partial(VGG16_NOUP, fc6_kernel=4, fc6_rate=8)),
+    "vgg16_deeplab_7x7": Network(VGG16, NO_POOL5A, partial(VGG16_NOUP, fc6_kernel=7, fc6_rate=4)),
+    "vgg16_deeplab_largefov": Network(VGG16, DeepLab, vgg16_deeplab),
+    "vgg16_deeplab_msc": Network(
+        VGG16,
+        NO_POOL5A,
+        partial(vgg16_deeplab, fc6_kernel=4, fc6_rate=4, fc_channels=4096, sides=SIDES),
     ),
-    "vgg16_deeplab_msc_largefov": partial(vgg16_deeplab, sides=SIDES),
-    "vgg16_deeplab_atrous45": partial(vgg16_deeplab, rates="atrous45", fc6_rate=24),
-    "vgg16_deeplab_aspp": partial(  # ASPP-L of DeepLab v2
-        vgg16_deeplab, fc6_rate=(6, 12, 18, 24), pool5a=False
+    "vgg16_deeplab_msc_largefov": Network(VGG16, DeepLab, partial(vgg16_deeplab, sides=SIDES)),
+    "vgg16_deeplab_atrous45": Network(
+        VGG16, DeepLab, partial(vgg16_deeplab, rates="atrous45", fc6_rate=24)
     ),
-    "mobilenetv2_fcn32s": partial(mobilenetv2_fcn, skips=()),
-    "mobilenetv2_fcn16s": partial(mobilenetv2_fcn, skips=(16,)),
-    "mobilenetv2_fcn8s": partial(mobilenetv2_fcn, skips=(16, 8)),
-    "mobilenetv2_fcn4s": partial(mobilenetv2_fcn, skips=(16, 8, 4)),
-    "mobilenetv2_deeplab_largefov": mobilenetv2_deeplab,
-    "resnet18_fcn32s": partial(resnet_fcn, depth=18, skips=(), upsampling="learned"),
-    "resnet18_fcn16s": partial(resnet_fcn, depth=18, skips=("layer3",)),
-    "resnet18_fcn8s": partial(resnet_fcn, depth=18, skips=("layer3", "layer2")),
-    "resnet18_deeplab_largefov": partial(resnet_deeplab, depth=18),
-    "resnet50_deeplab_largefov": partial(resnet_deeplab, depth=50),
-    "resnet101_deeplab_largefov": partial(resnet_deeplab, depth=101),
+    "vgg16_deeplab_aspp": Network(  # ASPP-L of DeepLab v2
+        VGG16, NO_POOL5A, partial(vgg16_deeplab, fc6_rate=(6, 12, 18, 24))
+    ),
+    "mobilenetv2_fcn32s": Network(MobileNetV2, FCN, plain_fcn),
+    "mobilenetv2_fcn16s": Network(MobileNetV2, FCN16S, plain_fcn),
+    "mobilenetv2_fcn8s": Network(MobileNetV2, FCN8S, plain_fcn),
+    "mobilenetv2_fcn4s": Network(MobileNetV2, FCN4S, plain_fcn),
+    "mobilenetv2_deeplab_largefov": Network(MOBILENETV2_DEEPLAB, DeepLab, atrous_deeplab),
+    "mobilenetv2_deeplab_aspp": Network(MOBILENETV2_DEEPLAB, DeepLab, ASPP),
+    "resnet18_fcn32s": Network(RESNET18, partial(RESNET_FCN, upsampling="learned"), plain_fcn),
+    "resnet18_fcn16s": Network(RESNET18, partial(RESNET_FCN, skips=(16,)), plain_fcn),
+    "resnet18_fcn8s": Network(RESNET18, partial(RESNET_FCN, skips=(16, 8)), plain_fcn),
+    "resnet34_fcn8s": Network(RESNET34, FCN8S, plain_fcn),
+    "resnet50_fcn32s": Network(RESNET50, FCN, plain_fcn),
+    "resnet50_fcn16s": Network(RESNET50, FCN16S, plain_fcn),
+    "resnet50_fcn8s": Network(RESNET50, FCN8S, plain_fcn),
+    "resnet101_fcn8s": Network(RESNET101, FCN8S, plain_fcn),
+    "resnet18_deeplab_largefov": Network(RESNET18, DeepLab, atrous_deeplab),
+    "resnet34_deeplab_largefov": Network(RESNET34, DeepLab, atrous_deeplab),
+    "resnet50_deeplab_largefov": Network(RESNET50, DeepLab, atrous_deeplab),
+    "resnet101_deeplab_largefov": Network(RESNET101, DeepLab, atrous_deeplab),
+    "resnet50_deeplab_aspp": Network(RESNET50, DeepLab, ASPP),
+    "resnet101_deeplab_aspp": Network(RESNET101, DeepLab, ASPP),
 }
 
 
 def get_model(
-    name: str,
-    *,
-    num_classes: int,
-    axis_name: str | None = None,
-    remat: bool = False,
-    **options,
+    name: str, *, num_classes: int, axis_name: str | None = None, **options: Any
 ) -> nn.Module:
     """Makes the network `name`: images `[b, h, w, 3]` in 0..255 RGB to logits `[b, h, w, k]`.
 
     Args:
-        remat: trains in less memory and more time, with the same gradients; see `layers.run_stage`.
-        options: the constructor's.
+        axis_name: Mapped axis that batch norm is synchronised over; None on one device.
+        options: Keyword-only parameters of any of `find_takers(name)`.
     """
+    return build(_find(name), num_classes=num_classes, axis_name=axis_name, **options)
+
+
+def build(
+    network: Network, *, num_classes: int, axis_name: str | None = None, **options: Any
+) -> nn.Module:
+    """Makes a network out of its parts; see `get_model`."""
+    common, backbone, head, join = (
+        partial(taker, **{key: options.pop(key) for key in _options_of(taker) if key in options})
+        for taker in _takers(network)
+    )
+    backbone = partial(backbone, **common(axis_name))
+    # What is left nobody takes, and Python says so.
+    return join(backbone, partial(head, num_classes=num_classes), axis_name, **options)
+
+
+def find_takers(name: str) -> tuple[Callable, ...]:
+    """Returns what takes the options of the network `name`.
+
+    The keyword-only parameters in their signatures are the options, each in one of them, with the
+    defaults that hold for this network. An option is explained in the docstring of the taker's
+    `func`, under Args or Attributes.
+    """
+    return _takers(_find(name))
+
+
+def get_weight_options(model: nn.Module) -> dict[str, Any]:
+    """Returns the options without which the weights of a network's backbone mean something else."""
+    return {option: getattr(model.backbone, option) for option in model.backbone.WEIGHT_OPTIONS}
+
+
+def common_options(
+    axis_name: str | None,
+    *,
+    width: float = 1.0,
+    norm: str = "none",
+    preprocess: str = "caffe",
+    dtype: str = "float32",
+    remat: bool = False,
+) -> dict[str, Any]:
+    """Makes the attributes that every backbone has.
+
+    Args:
+        width: Factor of the channels of every layer of the backbone, at least 1/64; 1.0 is the
+            real network.
+        norm: Normalisation of the backbone's convolutions: `none`; `batch`, by the statistics of
+            each batch while it trains; or `frozen`, by the stored ones, which stay as they are.
+        preprocess: How an image is prepared, as the backbone's weights expect it: `caffe`,
+            `torchvision`, or `caffe:R,G,B`, Caffe's with another mean colour.
+        dtype: Type of the computation: float32 or bfloat16. Parameters, logits and the loss are
+            float32 in any case.
+        remat: Whether training computes the maps inside a stage again instead of keeping them: less
+            memory, more time, the same gradients.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"unknown model.dtype {dtype!r}; known: {', '.join(DTYPES)}")
+    if width < MIN_WIDTH:
+        raise UserError(f"model.width={width} leaves no channel; at least {MIN_WIDTH}")
+    return {
+        "width": width,
+        "norm": make_norm(norm, axis_name),
+        "preprocess": make_preprocess(preprocess),
+        "dtype": dtype,
+        "remat": remat,
+    }
+
+
+def _find(name: str) -> Network:
     if name not in MODELS:
         raise UserError(f"unknown model.name {name!r}; known: {', '.join(MODELS)}")
-    if (dtype := options.get("dtype", "float32")) not in DTYPES:
-        raise UserError(f"unknown model.dtype {dtype!r}; known: {', '.join(DTYPES)}")
-    if (width := options.get("width", 1.0)) < MIN_WIDTH:
-        raise UserError(f"model.width={width} leaves no channel; at least {MIN_WIDTH}")
-    if not 0 <= (dropout := options.get("dropout", 0.0)) < 1:
-        raise UserError(f"model.dropout={dropout} must lie in [0, 1)")
-    for size in SIZES:
-        if options.get(size, 1) < 1:
-            raise UserError(f"model.{size}={options[size]} must be at least 1")
-    model = MODELS[name](num_classes=num_classes, axis_name=axis_name, **options)
-    return model.clone(backbone=model.backbone.clone(remat=remat))
+    return MODELS[name]
+
+
+def _takers(network: Network) -> tuple[partial, ...]:
+    # The class of a backbone says how its weights were trained.
+    backbone = partial(network.backbone).func
+    common = partial(
+        common_options,
+        norm="none" if backbone.norm is None else "batch",
+        preprocess=name_preprocess(backbone.preprocess),
+    )
+    return tuple(_show_options(part) for part in (common, *network))
+
+
+def _show_options(part: Callable) -> partial:
+    """Gives a callable the signature that consists of its options alone."""
+    shown = partial(part)
+    parameters = inspect.signature(shown).parameters
+    shown.__signature__ = inspect.Signature([parameters[key] for key in _options_of(shown)])
+    return shown
+
+
+def _options_of(taker: partial) -> list[str]:
+    """Lists the keyword-only parameters, but for the two that linen gives to every module."""
+    parameters = inspect.signature(taker.func).parameters.values()
+    names = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return [name for name in names if name not in ("parent", "name")]

@@ -4,7 +4,7 @@ A stack is a sequence of `Window` (convolution or pooling), `Upscore` (transpose
 `Crop` layers, from the image upwards, along one axis; height and width never mix, and every layer
 here is the same along both. Positions are in pixels of a layer's own grid, and position 0 is the
 centre of its first pixel. Everything is exact (integers and `fractions.Fraction`); nothing here
-touches an array.
+touches an array. Sizes may be symbolic dimensions of `jax.export`.
 
 Source: Long et al. 2015, Sec. 3; the layer semantics of BVLC/caffe (conv_layer, pooling_layer,
 deconv_layer, and the affine maps of python/caffe/coord_map.py).
@@ -12,9 +12,13 @@ deconv_layer, and the affine maps of python/caffe/coord_map.py).
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 from fcn_jax.errors import UserError
+
+# Pixels along an axis: an integer, or a symbolic dimension, whose type has no public name.
+Size = Any
 
 
 class Window(NamedTuple):
@@ -62,21 +66,31 @@ def same(kernel: int, *, stride: int = 1, rate: int = 1, ceil: bool = False) -> 
 Layer = Window | Upscore | Crop
 
 
-def output_size(layer: Layer, size: int) -> int:
-    """Computes how many units `layer` has over `size` pixels along one axis."""
+def is_symbolic(*sizes: Size) -> bool:
+    """Tells whether any of the sizes is a symbolic dimension of `jax.export`."""
+    return not all(isinstance(size, Integral) for size in sizes)
+
+
+def output_size(layer: Layer, size: Size) -> Size:
+    """Computes how many units `layer` has over `size` pixels along one axis.
+
+    Raises:
+        UserError: if no window fits; a symbolic size is taken to be large enough.
+    """
     match layer:
         case Window(_, stride, pad, _, ceil):
-            room = size + 2 * pad - layer.extent
-            # Rounding up, a window may hang over the end by less than a stride.
-            count = (-(-room // stride) if ceil else room // stride) + 1
-            if count < 1:
+            room = 2 * pad - layer.extent
+            if ceil:
+                # A window may hang over the end by less than a stride, but Caffe drops one that
+                # begins in the far padding: at most ceil((size + pad) / stride) begin before it.
+                room = (min(room, pad - stride) if pad else room) + stride - 1
+            # In the words that XLA has for it: JAX does not know every form of a symbolic size again.
+            count = (size + room) // stride + 1
+            if not is_symbolic(size) and count < 1:
                 raise UserError(
                     f"{size} pixels are too few for a window of {layer.extent} with pad {pad}"
                 )
-            if not ceil:
-                return count
-            # Caffe drops a last window that would start inside the far padding.
-            return count - 1 if pad and (count - 1) * stride >= size + pad else count
+            return count
         case Upscore(kernel, stride, pad):
             return stride * (size - 1) + kernel - 2 * pad
         case Crop(offset):

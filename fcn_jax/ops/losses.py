@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Integer, Num
 
 from fcn_jax.errors import UserError
 
+DIVISORS = ("pixels", "images")
 DICE_SMOOTH = 1.0  # pixels, as in optax.losses.dice_loss: a class that is nowhere has no loss
 
 
@@ -27,17 +28,23 @@ def softmax_cross_entropy(
 
 
 class Loss(NamedTuple):
-    """A loss in two halves; between them, sums are added over the devices.
+    """A loss in two halves: first every device sums over its own pixels, then these sums are joined.
+
+    With one device, `parts, count = sums(logits, labels)` and the mean loss of a pixel is
+    `total(parts, count) / count`. With several, add the parts and the counts of all devices first.
 
     Attributes:
-        sums: `sums(logits, labels, all_sum=f)` gives (parts, count) of the pixels of one device: a
-            dict of arrays, to be differentiated, and what the loss is divided by. With `f`, which
-            adds over the devices, it asks for what has to be known of all pixels on the way.
+        sums: `sums(logits, labels, all_sum=f)` returns (parts, count) of the pixels of one device.
+            The parts are a dict of differentiable sums; the count is the number (or the weight) of
+            the labelled pixels. `f(tree)` has to add a tree over all devices: hard example mining
+            calls it to find the k-th largest loss of the whole batch.
         total: `total(parts, count)`, of the sums over all devices, is the loss times the count.
+        divide_by: `pixels` or `images`: the number that a train step divides the total by.
     """
 
     sums: Callable[..., tuple[dict[str, Array], Array]]
     total: Callable[[dict[str, Array], Array], Array]
+    divide_by: str
 
 
 def make_loss(
@@ -48,26 +55,36 @@ def make_loss(
     ohem_fraction: float = 1.0,
     cross_entropy_weight: float = 1.0,
     dice_weight: float = 0.0,
+    divide_by: str = "pixels",
 ) -> Loss:
-    """Makes the loss of a run: the mean cross entropy of a labelled pixel, unless more is said.
+    """Makes the loss of a run: by default the mean cross entropy of a labelled pixel.
 
-    It is one of the whole batch, however the images are dealt out to devices.
+    The loss is one of the whole batch, however the images are dealt out to devices.
 
     Args:
-        class_weights: one for each class, in their order; none means equal ones. The cross entropy
-            of a pixel is multiplied by the weight of its true class, and the mean is over the
-            weights: the sum of the products, divided by the sum of these weights. So equal weights
+        num_classes: Number of classes.
+        ignore_label: Label of the pixels that do not count.
+        class_weights: One weight for each class, in their order; () gives all classes the same. The
+            cross entropy of a pixel is multiplied by the weight of its true class, and the mean is
+            the sum of the products divided by the sum of the pixels' weights. So equal weights
             change nothing, whatever they are.
-        ohem_fraction: only so large a part of the labelled pixels, those with the highest (weighted)
-            cross entropy, enters it, and whatever ties with the last of them; 1 keeps all.
+        ohem_fraction: Fraction, in (0, 1], of the labelled pixels that enter the cross entropy: those
+            where it is highest (and the pixels that tie with the last of them); 1 keeps all.
             Source: Wu et al. 2016, Bridging Category-level and Instance-level Semantic Image
             Segmentation (online bootstrapping); Shrivastava et al. 2016 (OHEM).
-        cross_entropy_weight: multiplies the above.
-        dice_weight: multiplies the mean over classes, likewise weighted, of the soft Dice loss:
-            one minus twice the overlap of probabilities and truth, divided by the sum of both.
-            Source: Milletari et al. 2016 (V-Net); here the sums are over the whole batch.
+        cross_entropy_weight: Factor of the cross entropy, 0 or more.
+        dice_weight: Factor, 0 or more, of the soft Dice loss, a mean over the classes with the same
+            weights: one minus twice the overlap of probabilities and truth, divided by the sum of
+            both. Source: Milletari et al. 2016 (V-Net); here the sums are over the whole batch.
+        divide_by: `pixels` divides the summed loss by the number (or weight) of labelled pixels of
+            the whole batch, `images` by its number of images, as the FCN release does. In Caffe these
+            are `normalize: true` and `normalize: false`.
     """
+    if divide_by not in ("pixels", "images"):
+        raise UserError(f"unknown loss.divide_by {divide_by!r}; known: pixels, images")
     _check(num_classes, class_weights, ohem_fraction, cross_entropy_weight, dice_weight)
+    if divide_by not in DIVISORS:
+        raise UserError(f"unknown loss.divide_by {divide_by!r}; known: {', '.join(DIVISORS)}")
     weights = np.asarray(class_weights or (1.0,) * num_classes, np.float32)
     plain = not class_weights and ohem_fraction == 1
 
@@ -94,7 +111,7 @@ def make_loss(
             loss_sum += dice_weight * count * jnp.sum(weights * dice) / weights.sum()
         return loss_sum
 
-    return Loss(sums, total)
+    return Loss(sums, total, divide_by)
 
 
 def _check(
@@ -131,34 +148,32 @@ def _one_hot(
     return (labels[..., None] == jnp.arange(num_classes)) & valid[..., None]
 
 
-# The gradient is written out because it needs nothing as large as the logits but these.
-@jax.custom_vjp
+# The derivative is written out because it needs nothing else as large as the logits.
+@jax.custom_jvp
 def _cross_entropies(
     logits: Float[Array, "b h w k"], labels: Integer[Array, "b h w"], valid: Bool[Array, "b h w"]
 ) -> Float[Array, "b h w"]:
     """Computes the cross entropy of every pixel, 0 for those that are not valid."""
-    return _cross_entropies_forward(logits, labels, valid)[0]
+    return _cross_entropies_and_slopes(logits, labels, valid)[0]
 
 
-def _cross_entropies_forward(logits, labels, valid):
+@_cross_entropies.defjvp
+def _differentiate_cross_entropies(primals, tangents):
+    losses, slopes = _cross_entropies_and_slopes(*primals)
+    return losses, jnp.sum(slopes * tangents[0].astype(slopes.dtype), axis=-1)
+
+
+def _cross_entropies_and_slopes(logits, labels, valid):
+    """Computes the cross entropies and their derivatives by the logits of the same pixel."""
     wide = logits.astype(jnp.float32)
     highest = jnp.max(wide, axis=-1)
     total = jnp.sum(jnp.exp(wide - highest[..., None]), axis=-1)
-    of_class = jnp.sum(wide, where=_one_hot(labels, valid, wide.shape[-1]), axis=-1)
+    is_class = _one_hot(labels, valid, wide.shape[-1])
+    of_class = jnp.sum(wide, where=is_class, axis=-1)
     # Replaced, not multiplied: 0 * NaN is NaN.
     losses = jnp.where(valid, jnp.log(total) - (of_class - highest), 0.0)
-    return losses, (logits, labels, valid, highest, total)
-
-
-def _cross_entropies_backward(residuals, grad):
-    logits, labels, valid, highest, total = residuals
-    exponents = logits.astype(jnp.float32) - highest[..., None]
-    slopes = jnp.exp(exponents) / total[..., None] - _one_hot(labels, valid, logits.shape[-1])
-    grads = jnp.where(valid[..., None], slopes * grad[..., None], 0.0)
-    return grads.astype(logits.dtype), None, None
-
-
-_cross_entropies.defvjp(_cross_entropies_forward, _cross_entropies_backward)
+    slopes = jnp.exp(wide - highest[..., None]) / total[..., None] - is_class
+    return losses, jnp.where(valid[..., None], slopes, 0.0)
 
 
 def _hardest(
@@ -167,18 +182,21 @@ def _hardest(
     fraction: float,
     all_sum: Callable[[Any], Any],
 ) -> Bool[Array, "b h w"]:
-    """Finds the valid pixels of highest loss: `fraction` of those of all devices, and ties."""
-    wanted = jnp.ceil(fraction * all_sum(jnp.sum(valid)))
-    # Floats that are not negative are ordered as their bits are, read as integers: 31 questions,
-    # from the highest bit down, find the highest bar that enough pixels of all devices reach.
-    # (Void has a loss of 0, and no bar that is asked for is as low.)
+    """Finds the pixels of highest loss: a fraction of the valid ones of all devices, and ties.
+
+    A binary search for the k-th largest loss, k = fraction * number of valid pixels. Floats of 0 or
+    more are in the same order as their bits read as integers, so the threshold is built bit by bit:
+    a bit is set if at least k pixels still reach the threshold with it. Void pixels never count in
+    this, because their loss is 0 and every threshold that is tried is larger.
+    """
+    k = jnp.ceil(fraction * all_sum(jnp.sum(valid)))
     bits = lax.bitcast_convert_type(jnp.abs(losses), jnp.int32)
 
-    def raise_bar(index: Num[Array, ""], bar: Num[Array, ""]) -> Num[Array, ""]:
-        higher = bar | (1 << (30 - index))
-        return jnp.where(all_sum(jnp.sum(bits >= higher)) >= wanted, higher, bar)
+    def try_bit(index: Num[Array, ""], threshold: Num[Array, ""]) -> Num[Array, ""]:
+        higher = threshold | (1 << (30 - index))
+        return jnp.where(all_sum(jnp.sum(bits >= higher)) >= k, higher, threshold)
 
-    return valid & (bits >= lax.fori_loop(0, 31, raise_bar, jnp.int32(0)))
+    return valid & (bits >= lax.fori_loop(0, 31, try_bit, jnp.int32(0)))
 
 
 def _dice_sums(

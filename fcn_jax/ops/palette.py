@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image
 
 # The colour that VOC's own palette gives index 255, its void outline.
 VOID_COLOR = (224, 224, 192)
 
 
-def voc_palette(num_colors: int = 256) -> UInt8[np.ndarray, "{num_colors} 3"]:
+def voc_palette(*, num_colors: int = 256) -> UInt8[np.ndarray, "{num_colors} 3"]:
     """Makes VOC's colour map: bits 0, 1, 2 of the index feed red, green, blue, highest bit first."""
     palette = np.zeros((num_colors, 3), np.uint8)
     index = np.arange(num_colors)
@@ -38,6 +37,8 @@ def save_label_png(
     colors: Int[np.ndarray, "k 3"] | UInt8[np.ndarray, "k 3"],
 ) -> None:
     """Writes a label map as a palette PNG: the pixels are the labels, the palette shows them."""
+    from PIL import Image  # here, because colours are asked for where no picture is written
+
     image = Image.fromarray(np.asarray(label, np.uint8), mode="P")
     image.putpalette(full_palette(colors).tobytes())
     image.save(path)

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn_jax.ops.geometry import Window, output_size
+from fcn_jax.ops.geometry import Window, is_symbolic, output_size
 
 
 def _taps(maps: Array, layer: Window, axis: int, fill: float) -> list[Array]:
@@ -40,8 +40,11 @@ def avg_pool(maps: Float[Array, "b h w c"], layer: Window) -> Float[Array, "b H 
     """Takes the mean of every window's taps; padding counts as zeros, what lies beyond does not."""
     for axis in (2, 1):
         size = maps.shape[axis]
-        starts = np.arange(output_size(layer, size)) * layer.stride
-        reach = np.minimum(starts + layer.extent, size + 2 * layer.pad) - starts
+        xp = (
+            jnp if is_symbolic(size) else np
+        )  # the numbers of taps, made by the program or constant
+        starts = xp.arange(output_size(layer, size)) * layer.stride
+        reach = xp.minimum(starts + layer.extent, size + 2 * layer.pad) - starts
         taps = -(-reach // layer.rate)
         shape = [-1 if i == axis else 1 for i in range(maps.ndim)]
         maps = sum(_taps(maps, layer, axis, fill=0)) / taps.reshape(shape).astype(maps.dtype)

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn_jax.ops.geometry import Upscore, output_size
+from fcn_jax.ops.geometry import Size, Upscore, is_symbolic, output_size
 
 
 def bilinear_kernel(size: int) -> Float[np.ndarray, "{size}"]:
@@ -26,13 +26,18 @@ def bilinear_kernel(size: int) -> Float[np.ndarray, "{size}"]:
     return 1 - np.abs(np.arange(size) - center) / factor
 
 
-def upscore_matrix(size: int, layer: Upscore) -> Float[np.ndarray, "out {size}"]:
-    """Makes the matrix of a transposed convolution with the bilinear kernel along one axis."""
-    full = np.zeros((layer.stride * (size - 1) + layer.kernel, size))
-    taps = bilinear_kernel(layer.kernel)
-    for unit in range(size):
-        full[unit * layer.stride :][: layer.kernel, unit] = taps
-    return full[layer.pad : layer.pad + output_size(layer, size)]
+def upscore_matrix(size: Size, layer: Upscore) -> Float[Array | np.ndarray, "out units"]:
+    """Makes the matrix of a transposed convolution with the bilinear kernel along one axis.
+
+    Tap t of unit u meets pixel u * stride + t - pad. The matrix is a constant in float64, or, where
+    the size is symbolic, made by the program in float32.
+    """
+    xp = jnp if is_symbolic(size) else np
+    pixels, units = xp.arange(output_size(layer, size)), xp.arange(size)
+    taps = pixels[:, None] + layer.pad - units * layer.stride
+    # Zeros stand for the taps before the first and behind the last.
+    weights = xp.asarray(np.pad(bilinear_kernel(layer.kernel), 1))
+    return weights[xp.clip(taps + 1, 0, layer.kernel + 1)]
 
 
 def align_corners(factor: int) -> Upscore:
@@ -52,7 +57,7 @@ def bilinear_upscore(maps: Float[Array, "b h w c"], layer: Upscore) -> Float[Arr
     # turn over the maps and takes twice as long; so it must not see that the matrix is the same.
     rows = lax.optimization_barrier(jnp.broadcast_to(rows, (batch, *rows.shape)))
     maps = jnp.matmul(rows, maps.reshape(batch, height, -1), precision="highest")
-    return maps.reshape(batch, rows.shape[1], -1, channels)
+    return maps.reshape(batch, rows.shape[1], columns.shape[0], channels)
 
 
 def conv_transpose(
@@ -79,5 +84,7 @@ def conv_transpose(
     cells = jnp.einsum("mnbyxi,mrnsio->byrxso", units, taps)
 
     height, width = (output_size(layer, size) for size in (height, width))
-    pixels = cells.reshape(batch, cells.shape[1] * stride, cells.shape[3] * stride, -1)
+    pixels = cells.reshape(
+        batch, cells.shape[1] * stride, cells.shape[3] * stride, kernel.shape[-1]
+    )
     return pixels[:, layer.pad : layer.pad + height, layer.pad : layer.pad + width]

@@ -6,23 +6,66 @@ in table.csv they are fractions with all their digits.
 
 import csv
 import math
+import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fcn_jax.reports.runs import SCORES, Group, Run
 
+# The network is what is compared; the others are reported from the evaluations.
+_REPORTED_ELSEWHERE = re.compile(r"model\..*|seed|data\.name|eval\.(split|convention|boundary_px)")
+_LONGEST_VALUE = 40
+
+
+def find_differences(groups: Sequence[Group]) -> str:
+    """Says in what the conditions of runs differ, apart from the network; '' if in nothing."""
+    runs = [group.first for group in groups]
+    keys = dict.fromkeys(chain(*(run.conditions for run in runs)))
+    conditions = {
+        "data set": [run.evaluation["dataset"] for run in runs],
+        "images": [run.evaluation["num_images"] for run in runs],
+        "convention": [run.evaluation["convention"] for run in runs],
+        "boundary_px": [run.evaluation.get("boundary_px") for run in runs],
+        "evaluated step": [run.step for run in runs],
+        "seed": [" and ".join(map(str, group.seeds)) for group in groups],
+        **{
+            key: [run.conditions.get(key, "not said") for run in runs]
+            for key in keys
+            if not _REPORTED_ELSEWHERE.fullmatch(key)
+        },
+    }
+    found = {
+        label: f"{label} ({', '.join(_short(value) for value in values)})"
+        for label, values in conditions.items()
+        if any(value != values[0] for value in values)
+    }
+    true_pixels = [[sum(row) for row in run.evaluation["counts"]] for run in runs]
+    same_images = not found.keys() & {"data set", "images"}
+    if same_images and any(pixels != true_pixels[0] for pixels in true_pixels):
+        found["pixels"] = "true pixels of the classes (other images or labels under the same names)"
+    return "; ".join(found.values())
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 4]} ..."
+
 
 def make_report(
     groups: Sequence[Group], *, title: str, step: str, differences: str, note: str
 ) -> str:
-    """Writes README.md, which shows the pictures that lie beside it.
+    """Makes the text of README.md, which shows the pictures that lie beside it.
 
     Args:
-        step: as it was asked for: 'last', 'best' or a number.
-        differences: in what the runs' conditions differ; '' if in nothing.
-        note: why there is no predictions.png; '' if there is one.
+        groups: Runs to compare; the first group is the base.
+        title: Heading.
+        step: Step of the evaluations as it was asked for: 'last', 'best' or a number.
+        differences: What `find_differences` says of the groups.
+        note: Reason why there is no predictions.png; '' if there is one.
     """
     first = groups[0].first
     split = first.evaluation["split"]
@@ -59,11 +102,12 @@ def decimals(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def over_seeds(values: np.ndarray, base: np.ndarray | None = None) -> str:
+def over_seeds(values: np.ndarray, *, base: np.ndarray | None = None) -> str:
     """Formats a score of some runs in per cent: the mean, and one standard deviation.
 
     Args:
-        base: the same score of those to compare with; the difference stands in brackets.
+        values: Score of each run, as a fraction.
+        base: Score of the runs to compare with; the difference stands in brackets.
     """
     text = decimals(100 * values.mean(), 2)
     if len(values) > 1 and not np.isnan(values).any():
@@ -123,7 +167,10 @@ def _score_table(groups: Sequence[Group]) -> str:
                 f"{run.info['num_params']:,}",
                 f"{run.step:,}",
                 ", ".join(map(str, group.seeds)),
-                *(over_seeds(group.scores(k), base if k == "mean_iou" else None) for k in SCORES),
+                *(
+                    over_seeds(group.scores(k), base=base if k == "mean_iou" else None)
+                    for k in SCORES
+                ),
                 over_seeds(group.boundary_iou),
                 decimals(run.train_minutes, 1),
                 decimals(run.images_per_s, 1),
@@ -135,7 +182,7 @@ def _score_table(groups: Sequence[Group]) -> str:
 def _class_table(groups: Sequence[Group]) -> str:
     base, *others = (group.class_iou.T for group in groups)
     rows = [
-        [name, over_seeds(base[i]), *(over_seeds(other[i], base[i]) for other in others)]
+        [name, over_seeds(base[i]), *(over_seeds(other[i], base=base[i]) for other in others)]
         for i, name in enumerate(groups[0].first.class_names)
     ]
     return _table(["class", *(group.name for group in groups)], rows, num_left=1)

@@ -1,10 +1,9 @@
-"""Run folders, read for a report.
+"""Runs that enter a report, and groups of runs that differ in nothing but their seeds.
 
-Only their JSON files and sample pictures: no data set, no checkpoint, no device. Scores are
-computed again from the confusion counts, and must agree with the scores that the run stored.
+A report needs the JSON files and the sample pictures of run folders: no data set, no checkpoint, no
+device. Scores are computed again from the confusion counts, and must agree with the stored ones.
 """
 
-import json
 import os
 import re
 import shlex
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_jax.errors import MissingError, UserError
-from fcn_jax.train.sections import list_conditions
+from fcn_jax.train.run_folder import RunFolder
 
 SCORES = {
     "mean_iou": "mean IoU",
@@ -32,22 +31,25 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, and the one evaluation of it that enters the report.
+    """A run, and the one evaluation of it that enters the report.
 
     Attributes:
-        name: short and unlike those of the other runs.
-        info: run.json.
-        train_log: the train lines of metrics.jsonl, one for each step, in order of steps.
-        evaluations: step -> eval/<split>-<step>.json, in order of steps.
-        step: of the evaluation that is reported.
-        scores: computed from its counts.
-        boundary_iou: mean IoU near boundaries, computed from their counts; NaN where an evaluation
-            has none.
+        name: Short name, unlike those of the other runs.
+        folder: The run folder.
+        config: Content of config.json.
+        conditions: What the run computes from, {"section.key": value}.
+        info: Content of run.json.
+        train_log: Train lines of metrics.jsonl, one for each step, in order of steps.
+        evaluations: Evaluations of the split, {step: report}, in order of steps.
+        step: Step of the evaluation that is reported.
+        scores: Scores computed from the counts of this evaluation.
+        boundary_iou: Mean IoU near boundaries, computed from its counts; NaN if it has none.
     """
 
     name: str
-    folder: Path
+    folder: RunFolder
     config: dict
+    conditions: dict
     info: dict
     train_log: list[dict]
     evaluations: dict[int, dict]
@@ -74,19 +76,22 @@ class Run:
         return float(np.median(rates)) if rates else float("nan")
 
     def sample_files(self, image_id: str) -> tuple[Path, Path, Path]:
-        """Returns where the image, its label and its prediction at the step are, if they are."""
-        folder = self.folder / "samples" / self.evaluation["split"]
-        endings = ("image", "label", f"pred-{self.step}")
-        image, label, pred = (folder / f"{image_id}.{ending}.png" for ending in endings)
-        return image, label, pred
+        """Returns where the image, its label and its prediction at the step are."""
+        split = self.evaluation["split"]
+        return self.folder.sample_files(image_id, split=split, step=self.step)
+
+    def list_samples(self) -> list[str]:
+        """Lists the images that have a label and a prediction at the step."""
+        return self.folder.list_samples(self.evaluation["split"], self.step)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seeds, in the order of these.
+    """Runs that differ in nothing but their seeds, in the order of their seeds.
 
     Attributes:
-        name: what the names of the runs have in common.
+        name: What the names of the runs have in common.
+        runs: The runs.
     """
 
     name: str
@@ -102,15 +107,16 @@ class Group:
 
     @property
     def boundary_iou(self) -> np.ndarray:
-        """Of each run, as all scores of a group."""
+        """Boundary IoU of each run."""
         return np.array([run.boundary_iou for run in self.runs])
 
     @property
     def class_iou(self) -> np.ndarray:
-        """`[runs, classes]`."""
+        """IoU of each run and class, `[runs, classes]`."""
         return np.stack([run.scores["class_iou"] for run in self.runs])
 
     def scores(self, key: str) -> np.ndarray:
+        """Returns a score of each run."""
         return np.array([run.scores[key] for run in self.runs])
 
 
@@ -139,7 +145,7 @@ def _all_but_seed(run: Run) -> dict:
     }
     true_pixels = [sum(row) for row in run.evaluation["counts"]]
     return {
-        **list_conditions(run.config),
+        **run.conditions,
         "seed": None,
         "step": run.step,
         **evaluation,
@@ -166,79 +172,49 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 def common_samples(runs: Sequence[Run]) -> list[str]:
     """Returns the ids, sorted, that have an image, a label and a prediction in every run."""
-    folder = runs[0].sample_files("")[0].parent
-    ids = sorted(file.name.removesuffix(".image.png") for file in folder.glob("*.image.png"))
-    common = [i for i in ids if all(f.is_file() for run in runs for f in run.sample_files(i))]
-    return common[:_MAX_SAMPLES]
+    common = set.intersection(*(set(run.list_samples()) for run in runs))
+    return sorted(common)[:_MAX_SAMPLES]
 
 
-def read_run(folder: Path, *, name: str, split: str, step: str) -> Run:
+def read_run(path: Path, *, name: str, split: str, step: str) -> Run:
     """Reads a run folder.
 
     Args:
-        step: 'last', 'best' (highest mean IoU on the split) or a number.
+        path: The run folder.
+        name: Name of the run in the report.
+        split: Split whose evaluations are read.
+        step: Step of the evaluation that is reported: 'last', 'best' (highest mean IoU on the
+            split) or a number.
 
     Raises:
-        FileNotFoundError: if it is no run folder, or has no such evaluation.
-        ValueError: if a file is damaged, or the stored scores are not those of the counts.
+        MissingError: If it is no run folder, or has no such evaluation.
+        UserError: If a file is damaged, or the stored scores are not those of the counts.
     """
-    if not folder.is_dir():
-        raise MissingError(f"no run folder {folder}")
-    if not (folder / "run.json").is_file():
-        raise MissingError(f"{folder} is not a run folder: it has no run.json")
-    evaluations = _read_evaluations(folder, split)
+    folder = RunFolder(path)
+    info, config = folder.read_run(), folder.read_config()
+    evaluations = folder.read_evals(split)
     chosen = _choose_step(evaluations, step)
     if chosen is None:
         which = f"step {step}" if step.isdecimal() else f"the {step} step"
-        there = ", ".join(sorted(path.stem for path in (folder / "eval").glob("*.json"))) or "none"
+        there = ", ".join(folder.list_evals()) or "none"
         raise MissingError(
-            f"{folder} has no evaluation of {split} at {which}; its evaluations: {there}\n"
-            f"Make one: python launch.py evaluate --workdir={shlex.quote(str(folder))} "
+            f"{path} has no evaluation of {split} at {which}; its evaluations: {there}\n"
+            f"Make one: python launch.py evaluate --workdir={shlex.quote(str(path))} "
             f"--split={split} --step={step}"
         )
-    file = folder / "eval" / f"{split}-{chosen}.json"
+    file = folder.eval_file(split, chosen)
     return Run(
         name=name,
         folder=folder,
-        config=_read_json(folder / "config.json"),
-        info=_read_json(folder / "run.json"),
-        train_log=_read_train_log(folder / "metrics.jsonl"),
+        config=config,
+        conditions=folder.read_conditions(),
+        info=info,
+        train_log=folder.read_metrics("train"),
         evaluations=evaluations,
         step=chosen,
         scores=_check_scores(evaluations[chosen], file),
         boundary_iou=_boundary_iou(evaluations[chosen], file),
     )
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-
-
-def _read_train_log(path: Path) -> list[dict]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    entries = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break  # a run that was killed may leave half a line
-            raise UserError(f"{path}, line {number} is damaged: {error}") from error
-        if entry["kind"] == "train":
-            entries[entry["step"]] = entry
-    return [entries[step] for step in sorted(entries)]
-
-
-def _read_evaluations(folder: Path, split: str) -> dict[int, dict]:
-    files = {
-        path.stem.removeprefix(f"{split}-"): path
-        for path in (folder / "eval").glob(f"{split}-*.json")
-    }
-    steps = sorted(int(step) for step in files if step.isdecimal())
-    return {step: _read_json(files[str(step)]) for step in steps}
 
 
 def _choose_step(evaluations: dict[int, dict], step: str) -> int | None:

@@ -21,9 +21,11 @@ class Checkpoints:
     """The checkpoints of one run folder. Close it when done.
 
     Args:
-        read_only: for those who do not train: a training that is writing is left in peace.
+        folder: Folder of the checkpoints.
+        read_only: Whether the caller only reads; then a training that is writing is left in peace.
+
     Raises:
-        FileNotFoundError: if there is nothing to read.
+        MissingError: If the caller only reads and there is no checkpoint.
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False):
@@ -60,17 +62,28 @@ class Checkpoints:
         """The newest checkpoint's step; None if there is none."""
         return self._manager.latest_step()
 
-    def read_variables(self, step: int) -> dict[str, Any]:
-        """Reads the params and batch_stats of any network, as host arrays."""
+    def read_variables(self, step: int, *, like: Any = None) -> dict[str, Any]:
+        """Reads the params and batch_stats of a network, as host arrays.
+
+        Args:
+            step: Step of the checkpoint.
+            like: Variables, or their shapes, of the network that they are for; None for any.
+
+        Raises:
+            UserError: If the checkpoint is of another network.
+        """
         item = ocp.args.Composite(state=ocp.args.StandardRestore())
         state = self._manager.restore(step, args=item)["state"]
-        return {name: state[name] or {} for name in ("params", "batch_stats")}
+        variables = {name: state[name] or {} for name in ("params", "batch_stats")}
+        if like is not None:
+            self._check_shapes(step, variables, like=like)
+        return variables
 
     def find_step(self, which: str) -> int:
         """Returns the step of `last`, `best`, or a number as text.
 
         Raises:
-            ValueError: if there is no such checkpoint.
+            UserError: If there is no such checkpoint.
         """
         steps = sorted(self._manager.all_steps())
         if which == "last":
@@ -88,7 +101,7 @@ class Checkpoints:
         """Reads a state of the same shapes as `like`, as host arrays.
 
         Raises:
-            ValueError: if the checkpoint is of another network.
+            UserError: If the checkpoint is of another network.
         """
         target = parallel.host_copy(like)
         try:
@@ -97,23 +110,30 @@ class Checkpoints:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise self._misfit(step, str(error).strip().splitlines()[0][:200]) from error
-
-        def check(path, wanted, found):  # Orbax restores whatever shape it finds
-            if wanted.shape != found.shape:
-                name = "/".join(str(getattr(key, "key", key)) for key in path)
-                raise self._misfit(step, f"{name} is {found.shape} there, {wanted.shape} here")
-
-        jax.tree_util.tree_map_with_path(check, target, restored["state"])
+        # Orbax restores whatever shape it finds.
+        self._check_shapes(step, restored["state"], like=target)
         return restored["state"]
 
-    def _misfit(self, step: int, reason: str) -> ValueError:
-        return ValueError(
-            f"checkpoint {step} in {self._folder} does not fit this network: {reason}"
+    def _check_shapes(self, step: int, found: Any, *, like: Any) -> None:
+        theirs, ours = (
+            {_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+            for tree in (found, like)
         )
+        for name in sorted(theirs | ours):
+            if theirs.get(name) != ours.get(name):
+                there, here = (shapes.get(name, "missing") for shapes in (theirs, ours))
+                raise self._misfit(step, f"{name} is {there} there, {here} here")
+
+    def _misfit(self, step: int, reason: str) -> UserError:
+        return UserError(f"checkpoint {step} in {self._folder} does not fit this network: {reason}")
 
     def close(self) -> None:
         """Waits until everything is written."""
         self._manager.close()
+
+
+def _name(path: tuple) -> str:
+    return "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
 
 
 def _rank(metrics: dict[str, float]) -> float:
@@ -121,5 +141,10 @@ def _rank(metrics: dict[str, float]) -> float:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run can go on from there."""
-    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
+    """Tells whether there is a checkpoint in a folder."""
+    return find_newest_step(folder) > 0
+
+
+def find_newest_step(folder: Path) -> int:
+    """Returns the step of the newest checkpoint in a folder; 0 if there is none."""
+    return max(ocp.utils.checkpoint_steps(folder), default=0) if folder.is_dir() else 0

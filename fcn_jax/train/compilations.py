@@ -11,11 +11,11 @@ _EVENT = "/jax/core/compile/backend_compile_duration"
 
 @dataclass
 class Compilations:
-    """What was compiled.
+    """Number and time of compilations.
 
     Attributes:
-        count: programs, those that a cache on the disk already had among them.
-        compile_s: seconds; tracing is not in them.
+        count: Number of compiled programs, including those that a cache on the disk already had.
+        compile_s: Seconds of compilation; tracing is not in them.
     """
 
     count: int = 0

@@ -1,4 +1,7 @@
-"""Exact scores of a split: integer counts of all its pixels at native resolution, divided once."""
+"""Exact scores of a split: integer counts of all its pixels at native resolution, divided once.
+
+What is here counts and returns; filing is the caller's.
+"""
 
 import math
 import time
@@ -8,31 +11,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import flax.linen as nn
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from fcn_jax.data.batches.loader import eval_batches
+from fcn_jax.data.datasets import Dataset
 from fcn_jax.errors import UserError
-from fcn_jax.train import parallel
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a pass over a split counted.
-
-    Attributes:
-        counts: rows true, columns predicted.
-        boundary_counts: the same, of the pixels near to another class.
-        loss: mean cross entropy of a labelled pixel, in nats.
-        eval_s: seconds, reading and compilation included.
-        shapes: images of each padded shape, each of which is compiled once.
-    """
-
-    counts: Int[np.ndarray, "k k"]
-    boundary_counts: Int[np.ndarray, "k k"]
-    loss: float
-    num_images: int
-    shapes: dict[tuple[int, int], int]
-    eval_s: float
+from fcn_jax.ops import metrics
+from fcn_jax.train.parallel import Devices
+from fcn_jax.train.steps import make_eval_step
 
 
 @dataclass(frozen=True)
@@ -45,50 +33,164 @@ class Prediction:
     pred: UInt8[np.ndarray, "h w"]
 
 
-def evaluate(
-    eval_step: Callable,
-    variables: Any,
-    batches: Iterable[dict],
-    *,
-    num_devices: int,
-    on_batch: Callable[[int], None] = lambda num_images: None,
-    on_prediction: Callable[[Prediction], None] | None = None,
-) -> Evaluation:
-    """Scores all batches of a split.
+@dataclass(frozen=True)
+class Evaluation:
+    """What a pass over a split counted.
+
+    Attributes:
+        counts: Confusion counts, rows true, columns predicted.
+        boundary_counts: The same counts of the pixels that are near to another class.
+        loss: Mean cross entropy of a labelled pixel, in nats.
+        num_images: Number of images.
+        shapes: Number of images of each padded shape; each shape is compiled once.
+        samples: Predictions that the evaluator keeps.
+        eval_s: Seconds that it took, reading and compilation included.
+    """
+
+    counts: Int[np.ndarray, "k k"]
+    boundary_counts: Int[np.ndarray, "k k"]
+    loss: float
+    num_images: int
+    shapes: dict[tuple[int, int], int]
+    samples: list[Prediction]
+    eval_s: float
+
+
+class Evaluator:
+    """Scores a network on one split, as often as asked; its keywords are section `eval`.
 
     Args:
-        variables: replicated on the devices of `eval_step`.
-        on_batch: told how many images each batch held.
-        on_prediction: given every image with its prediction.
+        model: Network that is scored.
+        dataset: Data set that has the split.
+        devices: Devices that the network runs on.
+        split: Split of the data set that is scored.
+        device_batch_size: Images that a device gets at once, 1 or more; it changes no score.
+        size_multiple: Pixels, 1 or more. Each side of an image is padded to a multiple of this, so
+            that few shapes are compiled; 1 pads nothing. Padding is never counted, but it can change
+            predictions near to it.
+        convention: What a class scores that no pixel has; one of `ops.metrics.CONVENTIONS`.
+        boundary_px: Distance in pixels, 1 or more, of the boundary score, which counts only pixels
+            that have another class within it.
+        num_samples: Number of predictions, 0 or more, that are kept as pictures. They are spread
+            over the split, since neighbours are often frames of one film.
     """
-    start = time.perf_counter()
-    counts, boundary_counts = 0, 0
-    losses, num_pixels, shapes = [], 0, Counter()
-    outputs_of = (
-        (batch, eval_step(variables, parallel.shard(batch, num_devices))) for batch in batches
-    )
-    for batch, outputs in _one_ahead(outputs_of):
-        counts = counts + np.asarray(outputs["counts"], np.int64).sum(0)
-        boundary_counts = boundary_counts + np.asarray(outputs["boundary_counts"], np.int64).sum(0)
-        losses.extend(np.asarray(outputs["loss_sum"]).ravel().tolist())
-        num_pixels += int(np.asarray(outputs["num_pixels"], np.int64).sum())
-        real = sum(bool(image_id) for image_id in batch["ids"])
-        shapes[batch["images"].shape[1:3]] += real
-        if on_prediction is not None:
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: Dataset,
+        devices: Devices,
+        *,
+        split: str = "val",
+        device_batch_size: int = 4,
+        size_multiple: int = 32,
+        convention: str = "caffe",
+        boundary_px: int = 5,
+        num_samples: int = 8,
+    ):
+        if convention not in metrics.CONVENTIONS:
+            raise UserError(
+                f"unknown eval.convention {convention!r}; known: {', '.join(metrics.CONVENTIONS)}"
+            )
+        for name, value, least in (
+            ("device_batch_size", device_batch_size, 1),
+            ("size_multiple", size_multiple, 1),
+            ("boundary_px", boundary_px, 1),
+            ("num_samples", num_samples, 0),
+        ):
+            if value < least:
+                raise UserError(f"eval.{name}={value} must be {least} or more")
+        self._dataset, self._split, self._source = dataset, split, dataset.source(split)
+        self._devices, self._device_batch_size = devices, device_batch_size
+        self._size_multiple, self._convention = size_multiple, convention
+        self._boundary_px = boundary_px
+        indices = np.linspace(0, len(self._source), num_samples, endpoint=False).astype(int)
+        self._sample_ids = {self._source[int(index)]["id"] for index in indices}
+        self._eval_step = make_eval_step(
+            model,
+            num_classes=dataset.labels.num_classes,
+            ignore_label=dataset.labels.ignore_label,
+            boundary_px=boundary_px,
+            devices=devices,
+        )
+
+    @property
+    def num_images(self) -> int:
+        """Images in the split."""
+        return len(self._source)
+
+    def score(
+        self,
+        variables: Any,
+        *,
+        on_batch: Callable[[int], None] = lambda num_images: None,
+        on_prediction: Callable[[Prediction], None] = lambda prediction: None,
+    ) -> Evaluation:
+        """Scores the network with these variables.
+
+        Args:
+            variables: Variables of the network, replicated on the evaluator's devices.
+            on_batch: Called with the number of images of each batch that was counted.
+            on_prediction: Called with every image and its prediction.
+        """
+        started = time.perf_counter()
+        counts, boundary_counts = 0, 0
+        losses, num_pixels, shapes, samples = [], 0, Counter(), []
+        host_sum = self._devices.host_sum
+        for batch, outputs in _one_ahead(self._run(variables)):
+            counts = counts + host_sum(outputs["counts"])
+            boundary_counts = boundary_counts + host_sum(outputs["boundary_counts"])
+            losses.extend(np.asarray(outputs["loss_sum"]).ravel().tolist())
+            num_pixels += int(host_sum(outputs["num_pixels"]).sum())
+            num_images = sum(bool(image_id) for image_id in batch["ids"])
+            shapes[batch["images"].shape[1:3]] += num_images
             for prediction in _predictions(batch, np.asarray(outputs["preds"])):
+                if prediction.id in self._sample_ids:
+                    samples.append(prediction)
                 on_prediction(prediction)
-        on_batch(real)
-    if not shapes.total():
-        raise UserError("there is no image to evaluate")
-    return Evaluation(
-        counts=counts,
-        boundary_counts=boundary_counts,
-        # fsum is exact, so that not even the loss depends on the order of the images.
-        loss=math.fsum(losses) / num_pixels if num_pixels else math.nan,
-        num_images=shapes.total(),
-        shapes=dict(shapes),
-        eval_s=time.perf_counter() - start,
-    )
+            on_batch(num_images)
+        if not shapes.total():
+            raise UserError(f"there is no image to evaluate in the split {self._split}")
+        return Evaluation(
+            counts=counts,
+            boundary_counts=boundary_counts,
+            # fsum is exact, so that not even the loss depends on the order of the images.
+            loss=math.fsum(losses) / num_pixels if num_pixels else math.nan,
+            num_images=shapes.total(),
+            shapes=dict(shapes),
+            samples=samples,
+            eval_s=time.perf_counter() - started,
+        )
+
+    def make_report(self, result: Evaluation, *, step: int) -> dict[str, Any]:
+        """Makes what eval/<split>-<step>.json says of an evaluation: its counts and all scores."""
+        near = metrics.scores(result.boundary_counts, convention=self._convention)
+        return {
+            "dataset": self._dataset.name,
+            "split": self._split,
+            "step": step,
+            "num_images": result.num_images,
+            "convention": self._convention,
+            "class_names": list(self._dataset.labels.names),
+            "counts": result.counts,
+            **metrics.scores(result.counts, convention=self._convention),
+            "boundary_px": self._boundary_px,
+            "boundary_counts": result.boundary_counts,
+            "boundary_iou": near["mean_iou"],
+            "loss": result.loss,
+            "num_shapes": len(result.shapes),
+            "eval_s": round(result.eval_s, 2),
+        }
+
+    def _run(self, variables: Any) -> Iterator[tuple[dict, dict]]:
+        batches = eval_batches(
+            self._source,
+            batch_size=self._device_batch_size * self._devices.count,
+            size_multiple=self._size_multiple,
+            ignore_label=self._dataset.labels.ignore_label,
+        )
+        for batch in batches:
+            yield batch, self._eval_step(variables, self._devices.shard(batch))
 
 
 def _one_ahead(items: Iterable) -> Iterator:
@@ -106,5 +208,6 @@ def _predictions(batch: dict, preds: np.ndarray) -> Iterator[Prediction]:
     rows = zip(batch["ids"], batch["sizes"], batch["images"], batch["labels"], preds, strict=True)
     for image_id, (height, width), image, label, pred in rows:
         if image_id:
-            native = (slice(height), slice(width))
-            yield Prediction(image_id, image[native], label[native], pred[native])
+            # Copies: a view would keep the whole batch in memory as long as a sample.
+            native = (array[:height, :width].copy() for array in (image, label, pred))
+            yield Prediction(image_id, *native)

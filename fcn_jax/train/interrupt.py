@@ -2,7 +2,6 @@
 
 import signal
 from types import FrameType, TracebackType
-from typing import Self
 
 
 class Interruption:
@@ -12,7 +11,7 @@ class Interruption:
         self.requested = False
         self._before = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Interruption":
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
         return self

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import jax
 import numpy as np
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.layer_table import finest_stride, layer_table, output_stride
-from fcn_jax.train import parallel
-from fcn_jax.train.checkpoint import Checkpoints, has_checkpoint
+from fcn_jax.models.layer_table import finest_stride, output_stride
+from fcn_jax.train.checkpoint import Checkpoints, find_newest_step
+from fcn_jax.train.clock import Clock
 from fcn_jax.train.interrupt import Interruption
 from fcn_jax.train.progress import StepProgress
 from fcn_jax.train.run_folder import RunFolder
@@ -25,62 +24,53 @@ from fcn_jax.train.warm_start import init_from
 def train(
     config: Mapping[str, Any], workdir: str | Path, *, experiment: str, command: str
 ) -> dict[str, Any] | None:
-    """Trains an experiment in its run folder, going on from what is there.
+    """Trains an experiment in its run folder, going on from the newest checkpoint there.
 
     Args:
-        config: the sections data, augment, model, init, loss, optim, train and eval, and the seed.
-        experiment, command: noted in run.json.
+        config: Sections data, augment, model, init, loss, optim, train and eval, and the seed.
+        workdir: The run folder; it is made if it is not there.
+        experiment: Name of the experiment, for run.json.
+        command: Command line, for run.json.
 
     Returns:
         What the last evaluation reported; None if the run was complete before.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, when a checkpoint has been saved.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, when a checkpoint has been saved.
     """
-    if config["train"]["num_steps"] < 1:
-        raise UserError(f"train.num_steps={config['train']['num_steps']} must be positive")
     setup = make_setup(config)
-    if shared := setup.dataset.find_shared(config["train"]["split"], config["eval"]["split"]):
+    config, options, state = setup.config, setup.options, setup.state
+    if shared := setup.dataset.find_shared(options.split, config["eval"]["split"]):
         raise UserError(f"eval.split={config['eval']['split']}: {shared}")
-    make_batches(config, setup.dataset).close()  # its checks come before the folder is touched
     run = RunFolder(workdir)
-    state = setup.state
-    if not has_checkpoint(run.path / "checkpoints"):
-        state = init_from(state, setup.model.backbone.preprocess, **config["init"])
+    start_step = find_newest_step(run.checkpoints_path)
+    # Checks section `augment`, before the folder is touched; nothing is read yet.
+    batches = make_batches(config, setup.dataset, start_step=start_step)
+    if not start_step:
+        state = init_from(state, setup.model, **config["init"])
     run.open(config)
-    checkpoints = Checkpoints(run.path / "checkpoints")
-    try:
-        start_step = checkpoints.latest_step or 0
-        if start_step >= config["train"]["num_steps"]:
-            return None
+    if start_step >= options.num_steps:
+        return None
+    checkpoints = Checkpoints(run.checkpoints_path)
+    with contextlib.closing(checkpoints), contextlib.closing(batches):
         if start_step:
             state = checkpoints.restore(start_step, like=state)
         run.rewind_log(start_step)
-        rows = layer_table(setup.model, height=64, width=64)
         run.begin_launch(
             command,
+            devices=setup.devices.names,
             start_step=start_step,
             experiment=experiment,
             seed=config["seed"],
             num_classes=setup.dataset.labels.num_classes,
-            num_params=sum(row.params for row in rows),
-            output_stride=output_stride(rows),
-            finest_stride=finest_stride(rows),
+            labels=setup.dataset.labels.to_dict(),
+            data_fingerprint=setup.dataset.fingerprint,
+            num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+            output_stride=output_stride(setup.rows),
+            finest_stride=finest_stride(setup.rows),
         )
-        state = parallel.replicate(state, setup.devices)
-        batches = make_batches(config, setup.dataset, start_step=start_step)
-        with contextlib.closing(batches):
-            return _train(
-                setup,
-                run,
-                checkpoints,
-                state,
-                batches,
-                start_step=start_step,
-                **config["train"],
-            )
-    finally:
-        checkpoints.close()
+        state = setup.devices.replicate(state)
+        return _train(setup, run, checkpoints, state, batches, start_step=start_step)
 
 
 def _train(
@@ -91,67 +81,52 @@ def _train(
     batches: Iterator[dict],
     *,
     start_step: int,
-    split: str,
-    num_steps: int,
-    batch_size: int,
-    iter_size: int,
-    normalize: bool,
-    log_every: int,
-    eval_every: int,
-    checkpoint_every: int,
-) -> dict[str, Any] | None:
-    """Makes the steps from `start_step` to `num_steps`; the keywords are the section `train`."""
-    train_step = setup.make_train_step(normalize=normalize, iter_size=iter_size)
+) -> dict[str, Any]:
+    """Makes the steps after `start_step`; returns what the last evaluation reported."""
+    options, train_step, window = setup.options, setup.make_train_step(), []
 
     def due(every: int) -> bool:
-        return step == num_steps or (every > 0 and step % every == 0)
+        return step == options.num_steps or (every > 0 and step % every == 0)
 
-    report, window, train_s, eval_s = None, [], 0.0, 0.0
     with (
-        StepProgress(run.path.name, first=start_step, total=num_steps) as progress,
+        StepProgress(run.path.name, first=start_step, total=options.num_steps) as progress,
         Interruption() as interruption,
     ):
         if start_step:
             progress.say(f"going on from step {start_step} of {run.path}")
-        clock = time.perf_counter()
-        for step in range(start_step + 1, num_steps + 1):
-            batch = parallel.shard(next(batches), len(setup.devices))
-            state, sums = train_step(state, batch)
+        clock = Clock()
+        for step in range(start_step + 1, options.num_steps + 1):
+            state, sums = train_step(state, setup.devices.shard(next(batches)))
             window.append(sums)
-            progress.advance()
-            stopping = interruption.requested and step < num_steps
-            evaluated = due(eval_every) and not stopping
-            saved = evaluated or due(checkpoint_every) or stopping
-            if due(log_every) or saved:
+            progress.advance(1)
+            stopping = interruption.requested and step < options.num_steps
+            logging = due(options.log_every)
+            evaluating = due(options.eval_every) and not stopping
+            saving = evaluating or stopping or due(options.checkpoint_every)
+
+            if logging or saving:
                 entry = _summarize(jax.device_get(window))
                 _check_finite(entry, step, run)
-            if due(log_every):
-                lap, clock = time.perf_counter() - clock, time.perf_counter()
-                entry["images_per_s"] = round(len(window) * batch_size / lap, 2)
+            if logging:
+                images = len(window) * options.batch_size
+                entry["images_per_s"] = round(images / clock.lap(), 2)
                 entry["learning_rate"] = float(setup.schedule(step - 1))
-                run.log(kind="train", split=split, step=step, **entry)
+                run.log(kind="train", split=options.split, step=step, **entry)
                 progress.note(loss=f"{entry['loss']:.4f}", images=f"{entry['images_per_s']:.1f}/s")
-                window, train_s = [], train_s + lap
-            if saved:
+                window = []
+            if saving:
                 jax.block_until_ready(state)
-            pause = time.perf_counter()
-            if evaluated:
-                try:
-                    report = setup.evaluator(run, state)
-                except Exception:
-                    checkpoints.save(step, state)  # what was trained is not lost with its score
-                    raise
-                progress.say(
-                    f"step {step}: {report['split']} mean IoU {report['mean_iou']:.4f}  "
-                    f"pixel accuracy {report['pixel_acc']:.4f}  ({report['eval_s']:.0f} s)"
-                )
-                run.log(kind="eval", **{key: report[key] for key in _LOGGED})
-                eval_s += report["eval_s"]
-            if saved:
-                checkpoints.save(step, state, mean_iou=report["mean_iou"] if evaluated else None)
-            clock += time.perf_counter() - pause  # neither is training time
-            if due(log_every) or evaluated or stopping:
-                run.end_launch(end_step=step, train_s=round(train_s, 1), eval_s=round(eval_s, 1))
+            if evaluating:
+                with clock.pause("eval"), _saved_if_it_fails(checkpoints, step, state):
+                    report = _evaluate(setup, run, state, step)
+                progress.say(_describe(report))
+            if saving:
+                with clock.pause("save"):
+                    mean_iou = report["mean_iou"] if evaluating else None
+                    checkpoints.save(step, state, mean_iou=mean_iou)
+            if logging or evaluating or stopping:
+                seconds = {"train_s": clock.train_s, "eval_s": clock.paused_s("eval")}
+                run.end_launch(end_step=step, **{key: round(s, 1) for key, s in seconds.items()})
             if stopping:
                 progress.say(f"stopped at step {step}; the same command goes on from there")
                 raise KeyboardInterrupt
@@ -159,6 +134,32 @@ def _train(
 
 
 _LOGGED = ("split", "step", "mean_iou", "pixel_acc", "mean_acc", "fw_iou", "loss")
+
+
+def _evaluate(setup: Setup, run: RunFolder, state: TrainState, step: int) -> dict[str, Any]:
+    """Scores the state and files the scores; returns the report of it."""
+    result = setup.evaluator.score(state.variables)
+    report = setup.evaluator.make_report(result, step=step)
+    run.write_eval(report, result.samples, colors=np.asarray(setup.dataset.labels.colors))
+    run.log(kind="eval", **{key: report[key] for key in _LOGGED})
+    return report
+
+
+@contextlib.contextmanager
+def _saved_if_it_fails(checkpoints: Checkpoints, step: int, state: TrainState) -> Iterator[None]:
+    """Saves the state if what is inside of the `with` fails: training is not lost with a score."""
+    try:
+        yield
+    except BaseException:  # a second Ctrl-C among them
+        checkpoints.save(step, state)
+        raise
+
+
+def _describe(report: Mapping[str, Any]) -> str:
+    return (
+        f"step {report['step']}: {report['split']} mean IoU {report['mean_iou']:.4f}  "
+        f"pixel accuracy {report['pixel_acc']:.4f}  ({report['eval_s']:.0f} s)"
+    )
 
 
 def _summarize(window: list[dict[str, Any]]) -> dict[str, float]:

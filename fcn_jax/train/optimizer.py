@@ -17,11 +17,11 @@ from fcn_jax.errors import UserError
 Rules = Sequence[tuple[str, float]]
 
 
-def label_params(params: Any, rules: Rules) -> Any:
+def label_params(params: Any, rules: Sequence[Any]) -> Any:
     """Gives every parameter the value of the first rule whose pattern matches its whole path.
 
     Raises:
-        ValueError: if a parameter is matched by no rule, or a rule matches no parameter, or is no
+        UserError: If a parameter is matched by no rule, or a rule matches no parameter, or is no
             pair of a regular expression and a number.
     """
     for rule in rules:
@@ -55,36 +55,6 @@ def _check_rule(rule: Any) -> None:
             raise UserError(f"{rule!r} is no pair of a pattern and a number: ('backbone/.*', 0.1)")
 
 
-def make_schedule(
-    schedule: str,
-    *,
-    learning_rate: float,
-    num_steps: int,
-    power: float = 0.9,
-    gamma: float = 0.1,
-    step_size: int = 2000,
-) -> optax.Schedule:
-    """Makes the learning rate as a function of the step.
-
-    Args:
-        schedule: `constant`; `poly`: learning_rate * (1 - step / num_steps) ** power; or
-            `step`: learning_rate * gamma ** floor(step / step_size).
-    """
-    if step_size < 1:
-        raise UserError(f"optim.step_size={step_size} must be 1 or more")
-    match schedule:
-        case "constant":
-            return optax.constant_schedule(learning_rate)
-        case "poly":
-            # Whole numbers until the division: 1 - step / num_steps would lose the last steps.
-            return lambda step: (
-                learning_rate * (jnp.maximum(num_steps - step, 0) / num_steps) ** power
-            )
-        case "step":
-            return lambda step: learning_rate * gamma ** (step // step_size)
-    raise UserError(f"unknown optim.schedule {schedule!r}; known: constant, poly, step")
-
-
 def make_optimizer(
     params: Any,
     *,
@@ -101,18 +71,30 @@ def make_optimizer(
     lr_multipliers: Rules = ((".*", 1.0),),
     decay_multipliers: Rules = ((".*", 1.0),),
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """Makes (optimizer, schedule).
+    """Makes (optimizer, schedule); the keywords are section `optim`, and the length of the run.
 
     Args:
-        params: the parameters, or their shapes.
-        name: `sgd`, as Caffe's: v = momentum * v + lr * (g + decay * w), w = w - v; or `adamw`,
-            with beta1 = momentum and decoupled decay: w = w - lr * (adam(g) + decay * w).
-        beta2: of adamw; its memory of squared gradients should be shorter than the run.
-        lr_multipliers: ordered (pattern, factor) pairs over paths such as `backbone/conv1_1/bias`;
-            the first full match counts. A factor of 0 freezes.
-        decay_multipliers: likewise, on weight_decay.
+        params: Parameters of the network, or their shapes.
+        num_steps: Number of steps of the whole run, over which `poly` falls to 0.
+        name: Update rule: `sgd`, which is Caffe's (v = momentum * v + lr * (g + decay * w),
+            w = w - v), or `adamw` with decoupled decay (w = w - lr * (adam(g) + decay * w)).
+        learning_rate: Learning rate of the first step, before its multipliers.
+        schedule: Course of the learning rate: `constant`; `poly`, learning_rate *
+            (1 - step / num_steps) ** power; or `step`, learning_rate * gamma ** floor(step /
+            step_size).
+        power: Exponent of `poly`.
+        gamma: Factor of `step`, applied every `step_size` steps.
+        step_size: Number of steps, 1 or more, between two falls of `step`.
+        momentum: Momentum of sgd, in [0, 1); beta1 of adamw.
+        beta2: Decay rate of adamw's squared gradients, in [0, 1); what they remember, about
+            1 / (1 - beta2) steps, should be shorter than the run.
+        weight_decay: Weight decay, before its multipliers.
+        lr_multipliers: Ordered (pattern, factor) pairs. The learning rate of a parameter is
+            multiplied by the factor of the first pattern that matches its whole path, such as
+            `backbone/conv1_1/bias`; a factor of 0 freezes it.
+        decay_multipliers: Ordered (pattern, factor) pairs that multiply the weight decay likewise.
     """
-    rate = make_schedule(
+    rate = _make_schedule(
         schedule,
         learning_rate=learning_rate,
         num_steps=num_steps,
@@ -131,6 +113,31 @@ def make_optimizer(
         case _:
             raise UserError(f"unknown optim.name {name!r}; known: sgd, adamw")
     return optax.chain(*parts, optax.scale(-1.0)), rate
+
+
+def _make_schedule(
+    schedule: str,
+    *,
+    learning_rate: float,
+    num_steps: int,
+    power: float,
+    gamma: float,
+    step_size: int,
+) -> optax.Schedule:
+    """Makes the learning rate as a function of the step."""
+    if step_size < 1:
+        raise UserError(f"optim.step_size={step_size} must be 1 or more")
+    match schedule:
+        case "constant":
+            return optax.constant_schedule(learning_rate)
+        case "poly":
+            # Whole numbers until the division: 1 - step / num_steps would lose the last steps.
+            return lambda step: (
+                learning_rate * (jnp.maximum(num_steps - step, 0) / num_steps) ** power
+            )
+        case "step":
+            return lambda step: learning_rate * gamma ** (step // step_size)
+    raise UserError(f"unknown optim.schedule {schedule!r}; known: constant, poly, step")
 
 
 def _multiply(factors: Any) -> optax.GradientTransformation:

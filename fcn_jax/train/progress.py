@@ -3,7 +3,6 @@
 import math
 import time
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,7 +14,9 @@ class StepProgress:
     """A bar over the steps of a run; a context manager.
 
     Args:
-        first: steps that were already done.
+        title: Name beside the bar.
+        first: Number of steps that were made before.
+        total: Number of steps of the whole run.
     """
 
     def __init__(self, title: str, *, first: int, total: int):
@@ -34,7 +35,7 @@ class StepProgress:
             )
             self._task = self._bar.add_task(title, total=total, completed=first, note="")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StepProgress":
         if self._bar:
             self._bar.start()
         return self
@@ -48,7 +49,7 @@ class StepProgress:
         if self._bar:
             self._bar.stop()
 
-    def advance(self, steps: int = 1) -> None:
+    def advance(self, steps: int) -> None:
         """Notes that more steps were made."""
         self._step += steps
         if self._bar:

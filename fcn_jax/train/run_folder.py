@@ -1,11 +1,14 @@
 """The folder of one run: what was asked for, what happened, and every number it produced.
 
 config.json               the resolved experiment
-run.json                  every launch: command line, git commit, versions, devices, time
+run.json                  what the run is (experiment, classes, colours, data) and every launch of it:
+                          command line, git commit, versions, devices, time
 metrics.jsonl             one JSON object a line: training and evaluation as they went
 eval/<split>-<step>.json  confusion counts and the scores that follow from them
-samples/<split>/          the first images of the split, their labels and their predictions
+samples/<split>/          some images, spread over the split, their labels and their predictions
 checkpoints/
+
+No other file knows these names, but for `checkpoint`, which has the last.
 """
 
 import datetime
@@ -15,32 +18,42 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from PIL import Image
 
+from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.ops.palette import save_label_png
-from fcn_jax.train.evaluation import Prediction
-from fcn_jax.train.sections import list_conditions
+from fcn_jax.train.sections import list_conditions, resolve
+
+if TYPE_CHECKING:  # reports read run folders without importing jax
+    from fcn_jax.train.evaluation import Prediction
 
 
 class RunFolder:
-    """Reads and writes the small files of a run; `checkpoint.Checkpoints` has the large ones."""
+    """Reads and writes the small files of a run; `checkpoint.Checkpoints` has the large ones.
+
+    Reading raises MissingError where a file is missing, and UserError where it is damaged.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
 
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder of the run's checkpoints."""
+        return self.path / "checkpoints"
+
     def open(self, config: Mapping[str, Any]) -> None:
-        """Claims the folder for a config, or finds that it is already this config's.
+        """Claims the folder for a resolved config, or finds that it is already this config's.
 
         Raises:
-            ValueError: if the folder belongs to another config, or holds something else.
+            UserError: If the folder belongs to another config, or holds something else.
         """
         config_file = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
@@ -53,7 +66,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             _write_json(config_file, config)
             return
-        theirs, ours = map(list_conditions, (self.read_config(), json.loads(json.dumps(config))))
+        theirs, ours = self.read_conditions(), _list_conditions(config)
         differing = [k for k in sorted(theirs | ours) if theirs.get(k, ...) != ours.get(k, ...)]
         if differing:
             key = differing[0]
@@ -64,28 +77,110 @@ class RunFolder:
             )
 
     def read_config(self) -> dict[str, Any]:
-        """Returns the resolved experiment of an existing run."""
+        """Returns the experiment as config.json has it; an old one may lack newer keys."""
         return self._read("config.json")
+
+    def read_conditions(self) -> dict[str, Any]:
+        """Returns what the run computes from, {"section.key": value}.
+
+        A key that is newer than the run has its default there.
+        """
+        return _list_conditions(resolve(self.read_config(), where=str(self.path)))
 
     def read_run(self) -> dict[str, Any]:
         """Returns run.json."""
         return self._read("run.json")
 
+    def read_labels(self) -> LabelSet:
+        """Returns the classes of the run, without its data set.
+
+        An old run.json has none: its evaluations name them, and VOC's colour map colours them.
+        """
+        if labels := self.read_run().get("labels"):
+            return LabelSet.from_dict(labels)
+        stems = (file.stem for file in (self.path / "eval").glob("*-*.json"))
+        newest = max(stems, key=lambda stem: int(stem.rpartition("-")[2]), default=None)
+        if newest is None:
+            raise UserError(
+                f"{self.path} does not say which classes it has: its run.json is an old one, and it "
+                "has not been evaluated\n"
+                f"python launch.py evaluate --workdir={self.path} notes them, from the data set"
+            )
+        return LabelSet.in_voc_colors(self._read(f"eval/{newest}.json")["class_names"])
+
+    def read_metrics(self, kind: str) -> list[dict[str, Any]]:
+        """Returns the lines of metrics.jsonl of a kind, `train` or `eval`, in order of steps.
+
+        A step that was made twice, before and after a kill, counts as it was made last.
+        """
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        entries = {}
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError as error:
+                if number == len(lines):
+                    break  # a run that was killed may leave half a line
+                raise _damaged(f"{file}, line {number}", error) from error
+            if entry["kind"] == kind:
+                entries[entry["step"]] = entry
+        return [entries[step] for step in sorted(entries)]
+
+    def list_evals(self) -> list[str]:
+        """Lists the evaluations that there are, as `<split>-<step>`."""
+        return sorted(file.stem for file in (self.path / "eval").glob("*.json"))
+
+    def read_evals(self, split: str) -> dict[int, dict[str, Any]]:
+        """Returns the evaluations of a split, {step: report}, in order of steps."""
+        stems = (name.rpartition("-") for name in self.list_evals())
+        steps = sorted(int(step) for name, _, step in stems if name == split and step.isdecimal())
+        return {step: _read_json(self.eval_file(split, step)) for step in steps}
+
+    def eval_file(self, split: str, step: int) -> Path:
+        """Returns where an evaluation is, or would be."""
+        return self.path / "eval" / f"{split}-{step}.json"
+
+    def sample_files(self, image_id: str, *, split: str, step: int) -> tuple[Path, Path, Path]:
+        """Returns where an image, its label and its prediction at a step are, or would be."""
+        folder, stem = self.path / "samples" / split, image_id.replace("/", "_")
+        endings = ("image", "label", f"pred-{step}")
+        image, label, pred = (folder / f"{stem}.{ending}.png" for ending in endings)
+        return image, label, pred
+
+    def list_samples(self, split: str, step: int) -> list[str]:
+        """Lists the images, by their ids, that have a label and a prediction at a step."""
+        ending = ".image.png"
+        found = (self.path / "samples" / split).glob(f"*{ending}")
+        ids = sorted(file.name.removesuffix(ending) for file in found)
+        return [
+            image_id
+            for image_id in ids
+            if all(file.is_file() for file in self.sample_files(image_id, split=split, step=step))
+        ]
+
     def _read(self, name: str) -> dict[str, Any]:
         if not (self.path / name).is_file():
             raise MissingError(
-                f"{self.path} is no run folder: it has no {name}; "
+                f"{self.path} is no run folder: it has no {name}\n"
                 "python launch.py train --config=... --workdir=... makes one"
             )
-        try:
-            return json.loads((self.path / name).read_text())
-        except json.JSONDecodeError as error:
-            raise UserError(f"{self.path / name} is damaged: {error}") from error
+        return _read_json(self.path / name)
 
-    def begin_launch(self, command: str, *, start_step: int, **facts: Any) -> None:
-        """Notes in run.json that a launch starts; `facts` describe the run as a whole."""
+    def begin_launch(
+        self, command: str, *, devices: Sequence[str], start_step: int, **facts: Any
+    ) -> None:
+        """Notes in run.json that a launch starts.
+
+        Args:
+            command: Command line of the launch.
+            devices: Names of the devices that it runs on.
+            start_step: Step of the checkpoint that it starts from; 0 for the beginning.
+            facts: What describes the run as a whole.
+        """
         launches = self.read_run()["launches"] if (self.path / "run.json").exists() else []
-        launch = {"command": command, **_surroundings(), "start_step": start_step}
+        surroundings = _surroundings(devices)
+        launch = {"command": command, **surroundings, "start_step": start_step}
         _write_json(self.path / "run.json", {**facts, "launches": [*launches, launch]})
 
     def end_launch(self, **facts: Any) -> None:
@@ -106,23 +201,42 @@ class RunFolder:
             lines = file.read_text().splitlines(keepends=True)
             file.write_text("".join(line for line in lines if _step_of(line) <= step))
 
-    def write_eval(self, report: Mapping[str, Any]) -> Path:
-        """Writes eval/<split>-<step>.json."""
-        file = self.path / "eval" / f"{report['split']}-{report['step']}.json"
+    def write_eval(
+        self, report: Mapping[str, Any], samples: "Sequence[Prediction]", *, colors: np.ndarray
+    ) -> None:
+        """Writes the pictures of an evaluation, and then eval/<split>-<step>.json.
+
+        Args:
+            report: What `Evaluator.make_report` says.
+            samples: Images with their labels and predictions.
+            colors: RGB of the classes, `[k, 3]`.
+        """
+        split, step = report["split"], report["step"]
+        for sample in samples:
+            image, label, pred = self.sample_files(sample.id, split=split, step=step)
+            image.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(sample.image).save(image)
+            save_label_png(label, sample.label, colors)
+            save_label_png(pred, sample.pred, colors)
+        file = self.eval_file(split, step)
         file.parent.mkdir(exist_ok=True)
         _write_json(file, _finite(report))
-        return file
 
-    def write_sample(
-        self, prediction: Prediction, *, split: str, step: int, colors: np.ndarray
-    ) -> None:
-        """Writes an image, its label and what the network makes of it at this step."""
-        folder = self.path / "samples" / split
-        folder.mkdir(parents=True, exist_ok=True)
-        stem = prediction.id.replace("/", "_")
-        Image.fromarray(prediction.image).save(folder / f"{stem}.image.png")
-        save_label_png(folder / f"{stem}.label.png", prediction.label, colors)
-        save_label_png(folder / f"{stem}.pred-{step}.png", prediction.pred, colors)
+
+def _list_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
+    # As JSON has them: a tuple is the list that it is written as.
+    return list_conditions(json.loads(json.dumps(config, default=_plain)))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(what: str | Path, error: Exception) -> UserError:
+    return UserError(f"{what} is damaged: {error}")
 
 
 def _write_json(file: Path, value: Any) -> None:
@@ -156,14 +270,14 @@ def _step_of(line: str) -> float:
         return math.inf  # half a line, from a kill
 
 
-def _surroundings() -> dict[str, Any]:
+def _surroundings(devices: Sequence[str]) -> dict[str, Any]:
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
     return {
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in packages},
-        "devices": [str(device) for device in jax.devices()],
+        "devices": list(devices),
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

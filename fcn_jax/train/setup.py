@@ -1,6 +1,7 @@
 """From the sections of an experiment to the objects that they name."""
 
-from collections.abc import Callable, Generator, Mapping
+import functools
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,27 +12,39 @@ import optax
 
 from fcn_jax.data.batches.loader import train_batches
 from fcn_jax.data.datasets import Dataset, get_dataset
+from fcn_jax.errors import UserError
+from fcn_jax.models.layer_table import Row, layer_table
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.losses import Loss, make_loss
-from fcn_jax.train import parallel
-from fcn_jax.train.evaluator import Evaluator
+from fcn_jax.train import parallel, sections
+from fcn_jax.train.evaluation import Evaluator
 from fcn_jax.train.optimizer import make_optimizer
+from fcn_jax.train.sections import TrainOptions
 from fcn_jax.train.state import TrainState, init_state, init_variables
-from fcn_jax.train.steps import find_label_grid, make_train_step
+from fcn_jax.train.steps import LabelGrid, make_train_step
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that training and evaluation have in common.
+    """Everything that a run is made of before its first step.
 
     Attributes:
-        config: of the experiment: the sections data, augment, model, loss, optim, train and eval.
-        state: before the first step, on no particular device.
-        key: the run's own; init and dropout draw from it.
+        config: Resolved sections of the experiment, and its seed.
+        options: Section `train`.
+        devices: Devices that the run trains and evaluates on.
+        dataset: Data set with the splits of both.
+        model: Network.
+        optimizer: Optimizer of the network's parameters.
+        schedule: Learning rate as a function of the step.
+        state: State before the first step, on no particular device.
+        key: The run's own key; initialisation and dropout draw from it.
+        loss: Loss that is minimised.
+        evaluator: Scores the network on the split of section `eval`.
     """
 
     config: Mapping[str, Any]
-    devices: list[jax.Device]
+    options: TrainOptions
+    devices: parallel.Devices
     dataset: Dataset
     model: nn.Module
     optimizer: optax.GradientTransformation
@@ -41,9 +54,13 @@ class Setup:
     loss: Loss
     evaluator: Evaluator
 
-    def make_train_step(
-        self, *, normalize: bool, iter_size: int
-    ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+    @functools.cached_property
+    def rows(self) -> Sequence[Row]:
+        """The layers of the network in training, for a crop."""
+        size = self.config["augment"]["crop_size"]
+        return layer_table(self.model, height=size, width=size, train=True)
+
+    def make_train_step(self) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
         """Makes the update of a replicated state by a batch; see `steps.make_train_step`."""
         return make_train_step(
             self.model,
@@ -52,42 +69,33 @@ class Setup:
             key=self.key,
             ignore_label=self.dataset.labels.ignore_label,
             devices=self.devices,
-            normalize=normalize,
-            iter_size=iter_size,
-            label_grid=find_label_grid(self.model, crop_size=self.config["augment"]["crop_size"]),
+            iter_size=self.options.iter_size,
+            label_grid=LabelGrid.under(self.rows[-1]),
         )
 
-    def compile_train_step(self, state: TrainState, batch: dict) -> jax.stages.Compiled:
-        """Compiles the update that the section `train` describes, for such a batch."""
-        train = self.config["train"]
-        step = self.make_train_step(normalize=train["normalize"], iter_size=train["iter_size"])
-        return step.lower(state, batch).compile()
 
-
-def make_setup(config: Mapping[str, Any], *, to_train: bool = True) -> Setup:
-    """Makes what the sections of an experiment, and its seed, describe.
-
-    Args:
-        to_train: whether batches will be dealt out over the devices; evaluation works on any number.
-    """
+def make_setup(config: Mapping[str, Any]) -> Setup:
+    """Makes what the sections of an experiment, and its seed, describe."""
+    config = sections.resolve(config)
+    options = TrainOptions(**config["train"])
+    if options.num_steps < 1:
+        raise UserError(f"train.num_steps={options.num_steps} must be positive")
     devices = parallel.get_devices()
-    if to_train:  # before anything slow: this is the mistake that a change of machine makes
-        parallel.check_batch_size(
-            config["train"]["batch_size"], len(devices), iter_size=config["train"]["iter_size"]
-        )
+    # Before anything slow: this is the mistake that a change of machine makes.
+    devices.check_batch_size(options.batch_size, iter_size=options.iter_size)
     dataset = get_dataset(**config["data"])
     labels = dataset.labels
     num_classes = labels.num_classes
     model = get_model(**config["model"], num_classes=num_classes, axis_name=parallel.AXIS)
-    # rbg: initialising a network with the default generator takes ten seconds to compile.
-    key = jax.random.key(config["seed"], impl="rbg")
+    key = make_key(config["seed"])
     variables = init_variables(key, model)
     optimizer, schedule = make_optimizer(
-        variables["params"], num_steps=config["train"]["num_steps"], **config["optim"]
+        variables["params"], num_steps=options.num_steps, **config["optim"]
     )
     loss = make_loss(num_classes=num_classes, ignore_label=labels.ignore_label, **config["loss"])
     return Setup(
         config=config,
+        options=options,
         devices=devices,
         dataset=dataset,
         model=model,
@@ -100,10 +108,20 @@ def make_setup(config: Mapping[str, Any], *, to_train: bool = True) -> Setup:
     )
 
 
+def make_key(seed: int) -> jax.Array:
+    """Makes the key of a run."""
+    # rbg: initialising a network with the default generator takes ten seconds to compile.
+    return jax.random.key(seed, impl="rbg")
+
+
 def make_batches(
     config: Mapping[str, Any], dataset: Dataset, *, start_step: int = 0
 ) -> Generator[dict[str, np.ndarray], None, None]:
-    """Yields the batches that an experiment trains on, from that of step `start_step` + 1 on."""
+    """Yields the batches that an experiment trains on, from that of step `start_step` + 1 on.
+
+    Section `augment` is checked at once; the first file is read when the first batch is asked for.
+    """
+    config = sections.resolve(config)
     return train_batches(
         dataset.source(config["train"]["split"]),
         batch_size=config["train"]["batch_size"],

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Int
 
 
 @struct.dataclass
@@ -15,20 +14,20 @@ class TrainState:
     """Everything that a checkpoint holds.
 
     Attributes:
-        step: number of updates made.
-        params: trained values.
-        batch_stats: running means and variances; empty without batch norm.
-        opt_state: of the optimizer.
+        step: Number of updates made.
+        params: Trained parameters.
+        batch_stats: Running means and variances; empty without batch norm.
+        opt_state: State of the optimizer.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: Any
     batch_stats: Any
     opt_state: Any
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
+        """The variables that `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 

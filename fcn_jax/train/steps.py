@@ -1,7 +1,7 @@
 """One update, and one evaluation, of a batch that is spread over the devices."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,10 +12,11 @@ import optax
 from jax import lax
 from jaxtyping import Array, Integer
 
-from fcn_jax.models.layer_table import layer_table
+from fcn_jax.models.layer_table import Row, layer_table
 from fcn_jax.ops.losses import Loss, softmax_cross_entropy
 from fcn_jax.ops.metrics import confusion_counts, near_boundary
 from fcn_jax.train import parallel
+from fcn_jax.train.parallel import Devices
 from fcn_jax.train.state import TrainState
 
 
@@ -27,6 +28,14 @@ class LabelGrid(NamedTuple):
 
     start: int = 0
     stride: int = 1
+
+    @classmethod
+    def under(cls, scored: Row) -> "LabelGrid":
+        """Finds the pixels under the units of the layer that is compared with the labels.
+
+        A unit whose centre lies between two pixels takes the later one, as in the release.
+        """
+        return cls(start=math.ceil(scored.start), stride=int(scored.stride))
 
     def sample(
         self, labels: Integer[Array, "b h w"], size: tuple[int, int], *, ignore_label: int
@@ -45,12 +54,8 @@ EVERY_PIXEL = LabelGrid()
 
 
 def find_label_grid(model: nn.Module, *, crop_size: int) -> LabelGrid:
-    """Finds the pixels under the units that `model` scores in training.
-
-    A unit whose centre lies between two pixels takes the later one, as in the release.
-    """
-    scored = layer_table(model, height=crop_size, width=crop_size, train=True)[-1]
-    return LabelGrid(start=math.ceil(scored.start), stride=int(scored.stride))
+    """Finds the pixels under the units that `model` scores in training."""
+    return LabelGrid.under(layer_table(model, height=crop_size, width=crop_size, train=True)[-1])
 
 
 def make_train_step(
@@ -60,8 +65,7 @@ def make_train_step(
     loss: Loss,
     key: jax.Array,
     ignore_label: int,
-    devices: Sequence[jax.Device],
-    normalize: bool = True,
+    devices: Devices,
     iter_size: int = 1,
     label_grid: LabelGrid = EVERY_PIXEL,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
@@ -71,13 +75,13 @@ def make_train_step(
     batch, are `loss_sum`, `count` (their ratio is the loss) and `grad_norm`.
 
     Args:
-        key: dropout draws from it, by step, device and part.
-        normalize: Caffe's word: true divides the loss by its count, the number of labelled pixels
-            of the whole batch (or what takes its place there), false (the FCN release) by the
-            number of images.
-        iter_size: Caffe's word: the batch runs in this many parts, one after the other, each of
-            them divided by its own number; the update takes the mean of their gradients.
-        label_grid: which pixels the network scores in training.
+        loss: Loss of the batch, with the number that it is to be divided by.
+        key: Key that dropout draws from, by step, device and part.
+        ignore_label: Label of the pixels that do not count.
+        iter_size: Number of parts that the batch is computed in, one after the other. The loss of
+            each part is divided by the number of its own pixels or images; the update takes the
+            mean of the parts' gradients. (Caffe's word.)
+        label_grid: Pixels that the network scores in training.
     """
 
     def gradients(params, batch_stats, part: dict, key: jax.Array) -> tuple[Any, dict, Any]:
@@ -90,16 +94,19 @@ def make_train_step(
                 rngs={"dropout": key},
             )
             labels = label_grid.sample(part["labels"], logits.shape[1:3], ignore_label=ignore_label)
-            ours, count = loss.sums(logits, labels, all_sum=parallel.all_sum)
-            parts, count = parallel.all_sum((lax.stop_gradient(ours), count))
+            parts_here, count = loss.sums(logits, labels, all_sum=parallel.all_sum)
+            parts, count = parallel.all_sum((lax.stop_gradient(parts_here), count))
             num_images = parallel.all_sum(part["images"].shape[0])
-            divisor = jnp.where(count > 0, count, 1) if normalize else num_images
-            # How this device moves the loss. The gradients are added over the devices later; one
-            # through the sum of all devices would be counted as often as there are devices.
+            by_pixels = loss.divide_by == "pixels"
+            divisor = jnp.where(count > 0, count, 1) if by_pixels else num_images
+            # The gradients of all devices are added later, so each differentiates a term of
+            #   d total / d params = sum over devices of <d total / d parts, d parts_here / d params>
+            # where parts = sum over devices of parts_here, and d total / d parts is a constant.
+            # The gradient of `total` itself would be counted once for each device.
             loss_sum, slopes = jax.value_and_grad(loss.total)(parts, count)
-            share = sum(jnp.sum(slopes[name] * ours[name]) for name in ours)
+            term = sum(jnp.sum(slopes[name] * parts_here[name]) for name in parts_here)
             sums = {"loss_sum": loss_sum, "count": count}
-            return share / divisor, (sums, updates.get("batch_stats", {}))
+            return term / divisor, (sums, updates.get("batch_stats", {}))
 
         grads, (sums, batch_stats) = jax.grad(objective, has_aux=True)(params)
         return grads, sums, batch_stats
@@ -136,7 +143,7 @@ def make_train_step(
         )
         return state, sums
 
-    return parallel.parallel_update(update, devices)
+    return devices.update(update)
 
 
 def make_eval_step(
@@ -145,20 +152,21 @@ def make_eval_step(
     num_classes: int,
     ignore_label: int,
     boundary_px: int,
-    devices: Sequence[jax.Device],
+    devices: Devices,
 ) -> Callable[[Any, dict], dict[str, jax.Array]]:
     """Makes the scoring of a batch, `(variables, batch) -> outputs [d, ...]`.
 
-    Each image runs through the network by itself, whatever the size of the batch: a convolution over
-    more images may sum in another order, which can tip the balance where two classes are almost
-    equal. So the predictions of an image depend on that image alone. (Compiled as a loop this is as
-    fast on a CPU as the whole batch at once.)
+    Each image runs through the network by itself, whatever the size of the batch, so that its
+    predictions depend on that image alone: a convolution over more images may sum in another order,
+    which can tip the balance where two classes are almost equal. (Compiled as a loop this is as fast
+    on a CPU as the whole batch at once.)
 
     The outputs are `counts [d, k, k]` (summed over the device's images), `boundary_counts`
     likewise, `loss_sum [d, b]`, `num_pixels [d, b]` and `preds [d, b, h, w]` (uint8).
 
     Args:
-        boundary_px: the boundary counts are of the pixels that have another class so near.
+        boundary_px: Distance in pixels: the boundary counts are of the pixels that have another
+            class within it.
     """
     count = partial(confusion_counts, num_classes=num_classes, ignore_label=ignore_label)
 
@@ -182,4 +190,4 @@ def make_eval_step(
             "preds": preds,
         }
 
-    return parallel.parallel_apply(apply, devices)
+    return devices.apply(apply)

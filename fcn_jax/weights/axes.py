@@ -1,8 +1,8 @@
-"""How weights lie in memory, there and here, and which of them a smaller classifier keeps.
+"""The order of axes of weights, there and here, and which of them a smaller classifier keeps.
 
-Caffe and torch keep a convolution as (out, in, height, width), "OIHW"; here it is HWIO. A fully
-connected layer over a map is a matrix (out, channels * height * width), which is the same
-convolution written flat.
+Caffe and torch store the kernel of a convolution as (out, in, height, width), "OIHW"; here it is
+HWIO. The weights of a fully connected layer over a map are a matrix (out, channels * height *
+width), which is the kernel of an equal convolution written flat.
 
 Source: fcn.berkeleyvision.org, net surgery (flat copy); Chen et al. 2015, Sec. 3.1 and 2016,
 Sec. 4.1 (decimation in space, and a choice of 1024 of the 4096 filters).
@@ -34,7 +34,7 @@ def fc_to_conv(matrix: np.ndarray, *, kernel: int) -> np.ndarray:
     """Views a fully connected layer over a kernel x kernel map as a convolution, OIHW.
 
     Raises:
-        ValueError: if its inputs do not make whole channels.
+        UserError: The inputs do not make whole channels.
     """
     outs, inputs = matrix.shape
     if inputs % kernel**2:
@@ -45,12 +45,12 @@ def fc_to_conv(matrix: np.ndarray, *, kernel: int) -> np.ndarray:
 def decimate(weights: np.ndarray, *, kernel: int) -> np.ndarray:
     """Views every n-th tap of an OIHW kernel, first and last included, as a smaller kernel.
 
-    Of 7 taps 3 are 0, 3, 6 and 4 are 0, 2, 4, 6. With the rate multiplied by n each tap stays over
-    the pixel that it was trained on and the field of view stays what it was: 7 taps at rate 4, 4 at
-    rate 8 and 3 at rate 12 all span 25 units.
+    Of 7 taps, a kernel of 3 keeps 0, 3, 6 and a kernel of 4 keeps 0, 2, 4, 6. With the rate
+    multiplied by n each tap stays over the pixel that it was trained on, and the field of view is
+    the same: 7 taps at rate 4, 4 at rate 8 and 3 at rate 12 all span 25 units.
 
     Raises:
-        ValueError: if the kept taps would not lie evenly.
+        UserError: The kept taps would not lie evenly.
     """
     size = weights.shape[2]
     step, rest = divmod(size - 1, kernel - 1)
@@ -69,8 +69,8 @@ def oihw_to_hwio(
 ) -> np.ndarray:
     """Copies a kernel as float32 HWIO, of the chosen output and input channels if any are.
 
-    It goes piece by piece and gives the pages of a mapped file back, so that the memory it takes is
-    that of the result.
+    It converts piece by piece and gives the pages of a mapped file back, so that it takes no more
+    memory than the result.
     """
     outs = np.arange(len(weights)) if outs is None else outs
     ins = np.arange(weights.shape[1]) if ins is None else ins
@@ -89,10 +89,13 @@ def hwio_to_oihw(kernel: np.ndarray) -> np.ndarray:
 
 
 def iohw_to_hwio(weights: np.ndarray) -> np.ndarray:
-    """Copies a deconvolution (in, out, height, width) as float32 HWIO; `ops.upsample` flips it."""
+    """Copies the kernel (in, out, height, width) of a deconvolution as float32 HWIO.
+
+    No tap is flipped, here or in `ops.upsample.conv_transpose`: the first meets the first pixel.
+    """
     return np.ascontiguousarray(weights.transpose(2, 3, 0, 1), np.float32)
 
 
 def hwio_to_iohw(kernel: np.ndarray) -> np.ndarray:
-    """Copies an HWIO kernel of a deconvolution as (in, out, height, width)."""
+    """Copies the HWIO kernel of a deconvolution as (in, out, height, width)."""
     return np.ascontiguousarray(kernel.transpose(2, 3, 0, 1))

@@ -26,7 +26,7 @@ from fcn_jax.weights.memory_map import map_file, view
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 FIXED = {FIXED32: np.dtype("<f4"), FIXED64: np.dtype("<f8")}
 
-# Of NetParameter.
+# Field numbers of NetParameter.
 NET_LAYERS, NET_LAYER = 2, 100
 
 
@@ -43,7 +43,7 @@ V2 = _Form(name=1, type=2, blobs=7)
 V1 = _Form(name=4, type=5, blobs=6, inner=1)
 V0 = _Form(name=1, type=2, blobs=50)
 
-# Of BlobProto.
+# Field numbers of BlobProto.
 LEGACY_SIZES = (1, 2, 3, 4)  # num, channels, height, width
 DATA, SHAPE, DOUBLE_DATA = 5, 7, 8
 
@@ -67,7 +67,7 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
         layer, (out,) for a bias. They are read-only views of the file wherever it holds them in
         one piece, of float32 or float64 as stored.
     Raises:
-        ValueError: if the file is no caffemodel or not a whole one.
+        UserError: The file is no caffemodel, or cut off.
     """
     try:
         return _read_net(map_file(path))
@@ -79,7 +79,7 @@ def read_binaryproto(path: str | Path) -> np.ndarray:
     """Reads a mean image: float32 (channels, height, width), channels in Caffe's order BGR.
 
     Raises:
-        ValueError: if the file is no single blob of three axes.
+        UserError: The file is no single blob of three axes.
     """
     try:
         buffer = map_file(path)

@@ -1,7 +1,14 @@
-"""Weight files: foreign ones are told by their content, ours are `.safetensors` with a passport.
+"""Files of weights: foreign ones, which are told by their content, and this project's own.
 
-A saved file holds float32 arrays under the paths of a network's variables. Its metadata say which
-network they belong to, how an image must be prepared for them, and which file they came from.
+A file of this project is a `.safetensors` that explains itself. It holds float32 arrays under the
+paths of a network's variables, and its metadata say (as JSON, but for the first two):
+
+    format, network     fcn_jax, and the name of the backbone
+    model               section `model` of a whole network; {} for a backbone alone
+    labels              label set of a trained network, or null
+    preprocess          how an image must be prepared: mean_rgb, std_rgb and bgr
+    requires            options that the network must have; see `naming.REQUIRED_OPTIONS`
+    origin              where the arrays come from
 
 Source: huggingface/safetensors, README, "Format" (eight bytes of length, a JSON header, data).
 """
@@ -24,6 +31,7 @@ import safetensors.numpy
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.weights import caffe
 from fcn_jax.weights.memory_map import map_file, view
+from fcn_jax.weights.naming import REQUIRED_OPTIONS, find_network, find_requires
 
 FORMAT = "fcn_jax"
 
@@ -32,8 +40,8 @@ DTYPES = {
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
 
-# What the first bytes of a file that is not one of weights show it to be.
-STRANGERS = (
+# The first bytes of files that hold no weights, and what such a file is.
+FOREIGN_SIGNATURES = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the file itself; run: git lfs pull"),
     # A caffemodel whose net has a name of 60 characters begins with "\n<" as well.
     (rb"(?i)\s*<(html|[!?])", "a web page, probably an error message; download the file again"),
@@ -44,32 +52,41 @@ STRANGERS = (
 
 
 class Weights(NamedTuple):
-    """A saved file.
+    """A file of this project.
 
     Attributes:
-        arrays: by path, float32.
-        network: whose backbone they are; one of `networks.LAYOUTS`.
-        preprocess: `mean_rgb`, `std_rgb` and `bgr`.
-        metadata: all of it, as text.
+        arrays: Float32 arrays by path.
+        network: Name of the backbone, such as `vgg16`.
+        model: Section `model` of the network; {} for a backbone alone.
+        labels: Label set of a trained network, as a dict; None if the file has none.
+        preprocess: How an image must be prepared: `mean_rgb`, `std_rgb` and `bgr`.
+        requires: Options that a network must have for the weights to mean what they meant.
+        origin: Where the arrays come from.
+        metadata: All metadata as text.
     """
 
     arrays: dict[str, np.ndarray]
     network: str
+    model: dict[str, Any]
+    labels: dict[str, Any] | None
     preprocess: dict[str, Any]
+    requires: dict[str, Any]
+    origin: dict[str, Any]
     metadata: dict[str, str]
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     """Reads a foreign file of weights: Caffe's, or a torch state dict.
 
-    Formats: `.caffemodel`, `.safetensors`, `.npz`, and `.pth` if torch is installed. The content
-    decides, whatever the name ends in.
+    The formats are `.caffemodel`, `.safetensors`, `.npz`, and `.pth` if torch is installed. The
+    content of a file decides, not the end of its name.
 
     Returns:
-        Arrays as stored, many of them views of the file, by torch's kind of names; of a Caffe layer
-        the first blob is `.weight`, the second `.bias`, and further ones are numbered from `.2` on.
+        Arrays as stored, many of them views of the file, by torch's kind of names. The first blob
+        of a Caffe layer is named `.weight`, the second `.bias`, and further ones from `.2` on.
     Raises:
-        FileNotFoundError, ValueError: if there is no file, or it is not one of weights; it says so.
+        MissingError: There is no such file.
+        UserError: The file holds no weights; the message says what it is.
     """
     path = check_file(path)
     head = _read_head(path)
@@ -79,7 +96,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
         return read_safetensors(path)[0]
     if re.match(rb"\x80[\x00-\x05]", head):
         return _read_torch(path)
-    for pattern, kind in STRANGERS:
+    for pattern, kind in FOREIGN_SIGNATURES:
         if re.match(pattern, head):
             raise UserError(f"{path} is no file of weights: it is {kind}")
     layers = _read_caffemodel(path)
@@ -106,7 +123,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     """Reads a `.safetensors` file: arrays that are views of it, and its metadata.
 
     Raises:
-        ValueError: if the file is none, or not a whole one.
+        UserError: The file is of another format, or cut off.
     """
     try:
         # The library checks the whole header, but its arrays are copies.
@@ -134,7 +151,7 @@ def write_safetensors(
     """Writes arrays and metadata; a file that was there is replaced when the new one is whole.
 
     Raises:
-        ValueError: if it cannot be written; what was there is still there.
+        UserError: The file cannot be written; the one that was there is still there.
     """
     path = Path(path).expanduser()
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
@@ -149,9 +166,11 @@ def write_safetensors(
         raise UserError(f"cannot write {path}: {reason}") from error
 
 
-def _write_whole(path: Path, partial: Path, arrays, metadata: dict[str, str]) -> None:
+def _write_whole(
+    path: Path, partial: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]
+) -> None:
     try:
-        # safetensors' own files are for their owner alone; those of others have the umask's mode.
+        # safetensors lets only the owner read its files; other programs leave that to the umask.
         partial.touch()
         mode = partial.stat().st_mode
         safetensors.numpy.save_file(arrays, partial, metadata)
@@ -161,11 +180,68 @@ def _write_whole(path: Path, partial: Path, arrays, metadata: dict[str, str]) ->
         partial.unlink(missing_ok=True)
 
 
+def make_metadata(
+    network: str,
+    *,
+    model: Mapping[str, Any],
+    labels: Mapping[str, Any] | None,
+    preprocess: Mapping[str, Any],
+    requires: Mapping[str, Any],
+    origin: Mapping[str, Any],
+) -> dict[str, str]:
+    """Makes the metadata of a file of this project; see `Weights`."""
+    values = {
+        "model": model,
+        "labels": labels,
+        "preprocess": preprocess,
+        "requires": requires,
+        "origin": origin,
+    }
+    texts = {key: json.dumps(value) for key, value in values.items()}
+    return {"format": FORMAT, "network": network, **texts}
+
+
+def save_network(
+    path: str | Path,
+    arrays: Mapping[str, Any],
+    *,
+    model: Mapping[str, Any],
+    labels: Mapping[str, Any] | None,
+    preprocess: Mapping[str, Any],
+    origin: Mapping[str, Any],
+) -> None:
+    """Saves a whole network to one file that explains itself.
+
+    Args:
+        path: Path of the file, which should end in `.safetensors`.
+        arrays: Variables of the network by path.
+        model: Section `model` of the network, with its name.
+        labels: Label set that the network was trained for, as a dict; None for none.
+        preprocess: How the network prepares an image: `mean_rgb`, `std_rgb` and `bgr`.
+        origin: Where the arrays come from: a run, its step and whatever else explains them.
+    Raises:
+        UserError: The file cannot be written.
+    """
+    network = find_network(model["name"])
+    options = REQUIRED_OPTIONS.get(network, {})
+    metadata = make_metadata(
+        network,
+        model=model,
+        labels=labels,
+        preprocess=preprocess,
+        requires={name: model.get(name, default) for name, default in options.items()},
+        origin=origin,
+    )
+    arrays = {leaf: np.asarray(array, np.float32) for leaf, array in arrays.items()}
+    write_safetensors(path, arrays, metadata)
+
+
 def load_weights(path: str | Path) -> Weights:
-    """Loads a saved file; its arrays are read-only views of it.
+    """Loads a file of this project; its arrays are read-only views of it.
 
     Raises:
-        FileNotFoundError, ValueError: if it is not there, not ours, or not whole.
+        MissingError: There is no such file.
+        UserError: The file is not one of this project, or cut off.
     """
     path = check_file(path)
     if not _is_safetensors(_read_head(path), path):
@@ -177,10 +253,46 @@ def load_weights(path: str | Path) -> Weights:
         if array.dtype != np.float32 or not name.startswith(("params/", "batch_stats/")):
             raise UserError(f"{path}: {name!r} is no float32 array of a network's variables")
     try:
-        preprocess = read_preprocess(metadata["preprocess"])
-        return Weights(arrays, metadata["network"], preprocess, metadata)
+        network = metadata["network"]
+        labels = metadata.get("labels", "null")
+        return Weights(
+            arrays=arrays,
+            network=network,
+            model=_read_object(metadata.get("model", "{}")),
+            labels=None if labels == "null" else _read_object(labels),
+            preprocess=read_preprocess(metadata["preprocess"]),
+            # Files had no such key before somebody noticed that they need one.
+            requires=read_requires(metadata["requires"])
+            if "requires" in metadata
+            else find_requires(network, arrays),
+            origin=_read_origin(metadata),
+            metadata=metadata,
+        )
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: its metadata are broken ({error}); import it again") from error
+
+
+def _read_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise UserError(f"{text} is no JSON object")
+    return value
+
+
+def _read_origin(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Reads where arrays come from; older files have a key for each fact, and no JSON."""
+    if "head" not in metadata:
+        return _read_object(metadata.get("origin", "{}"))
+    facts = {"names": "origin", "head": "head", "source": "source", "sha256": "sha256"}
+    return {fact: metadata[key] for fact, key in facts.items() if key in metadata}
+
+
+def read_requires(text: str) -> dict[str, Any]:
+    """Reads options of a network; the sequences among them become tuples, as in a signature."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in _read_object(text).items()
+    }
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -190,10 +302,10 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def read_preprocess(text: str) -> dict[str, Any]:
-    """Reads what metadata say of how an image must be prepared.
+    """Reads what metadata say about how an image must be prepared.
 
     Raises:
-        ValueError: if they do not say all of it.
+        UserError: They do not say all of it.
     """
     try:
         preprocess = json.loads(text)

@@ -1,4 +1,8 @@
-"""The head of a file: ImageNet's classifier made convolutional, or a segmentation network's own."""
+"""Finds the head in a foreign file.
+
+It is ImageNet's classifier, made convolutional and perhaps smaller, or the head of a segmentation
+network as it is stored.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,128 +12,138 @@ from typing import NamedTuple
 import numpy as np
 
 from fcn_jax.errors import UserError
-from fcn_jax.weights import axes as layouts
+from fcn_jax.weights import axes
 from fcn_jax.weights.axes import format_names, format_shape
-from fcn_jax.weights.naming import HEAD_LAYER, Layer, Layout
+from fcn_jax.weights.naming import HEAD_LAYER, NamedLayer, Naming
 from fcn_jax.weights.transplant import COPIED, DECIMATED, RESHAPED
 
 Arrays = Mapping[str, np.ndarray]
 
 
 class Head(NamedTuple):
-    """What is kept of ImageNet's fc6 and fc7: taps along an axis (None for all), and of filters."""
+    """What is kept of ImageNet's fc6 and fc7.
+
+    Attributes:
+        kernel: Taps of fc6 that are kept along an axis; None for all.
+        share: Share of the filters of both that is kept.
+    """
 
     kernel: int | None
     share: Fraction
 
 
-OWN = "own"
+AS_STORED = "own"
 HEADS: Mapping[str, Head | None] = {
-    "none": None,  # the backbone alone
-    OWN: None,  # that of a segmentation network, as it is
-    "fcn": Head(kernel=None, share=Fraction(1)),  # and DeepLab-7x7
+    "none": None,  # the backbone alone is imported
+    AS_STORED: None,  # the head of a segmentation network is taken as it is
+    "fcn": Head(kernel=None, share=Fraction(1)),  # DeepLab-7x7 takes this one too
     "largefov": Head(kernel=3, share=Fraction(1, 4)),  # 1024 of 4096
     "4x4": Head(kernel=4, share=Fraction(1)),
 }
 
-# DeepLab's fc8 is called after the data set that it was trained on; ASPP's has a number behind.
+# The name of DeepLab's fc8 ends in the data set that it was trained on; that of ASPP's has a number
+# behind.
 DEEPLAB_SCORES = re.compile(r"fc8_(?:voc|pascal|coco)\w*?(_\d)?")
 
 BACKBONE_ALONE = "import the backbone alone, --head=none"
-HEAD_AS_IT_IS = f"take its head as it is, --head={OWN}"
+HEAD_AS_IT_IS = f"take its head as it is, --head={AS_STORED}"
 
 
-class Conv(NamedTuple):
-    """A layer of a file.
+class HeadConv(NamedTuple):
+    """A convolution of a head, as it is found in a file.
 
     Attributes:
-        weights: its kernel, OIHW.
-        action: what becomes of the kernel.
-        ins, outs: the channels that are taken; None for all.
+        layer: Names of the layer here and there.
+        weights: Kernel of the layer, OIHW.
+        action: What becomes of the kernel.
+        ins: Input channels that are taken; None for all.
+        outs: Output channels that are taken; None for all.
     """
 
-    layer: Layer
+    layer: NamedLayer
     weights: np.ndarray
     action: str
     ins: np.ndarray | None = None
     outs: np.ndarray | None = None
 
 
-def find_head(source: Arrays, layout: Layout, head: str, rng: np.random.Generator) -> list[Conv]:
+def find_head(
+    rng: np.random.Generator, source: Arrays, naming: Naming, head: str
+) -> list[HeadConv]:
     """Finds the layers of a head.
 
     Args:
-        source: the arrays of a file.
-        layout: of the backbone below.
-        head: one of `HEADS`.
-        rng: chooses the filters where the head keeps only some.
+        rng: Generator that chooses the filters where the head keeps only some.
+        source: Arrays of a file by the names there.
+        naming: Naming that the backbone in the file has.
+        head: One of `HEADS`.
     Raises:
-        ValueError: if the file has no such head.
+        UserError: The file has no such head.
     """
-    if head == OWN:
-        return _find_own_head(source, layout)
+    if head == AS_STORED:
+        return _find_stored_head(source, naming)
     kept = HEADS[head]
-    return [] if kept is None else _find_classifier(source, layout, kept, rng)
+    return [] if kept is None else _find_classifier(rng, source, naming, kept)
 
 
 def _find_classifier(
-    source: Arrays, layout: Layout, head: Head, rng: np.random.Generator
-) -> list[Conv]:
+    rng: np.random.Generator, source: Arrays, naming: Naming, head: Head
+) -> list[HeadConv]:
     """Finds fc6 and fc7 of ImageNet's classifier, and makes them smaller if asked to."""
-    if scores := [name for name in _head_convs(source) if name not in layout.classifier]:
+    if scores := [name for name in _head_convs(source) if name not in naming.classifier]:
         raise UserError(
             f"it is a segmentation network, with {format_names(scores)}; {HEAD_AS_IT_IS}"
         )
-    if not layout.fc6_kernel:
+    if not naming.fc6_kernel:
         raise UserError(f"its network has no fc6 and fc7; {BACKBONE_ALONE}")
-    for name in layout.classifier[:-1]:
+    for name in naming.classifier[:-1]:
         if f"{name}.weight" not in source:
             raise UserError(f"it has no {name}.weight; {BACKBONE_ALONE}")
-    fc6, fc7 = _find_fc(source, layout)
-    for fc, kernel in ((fc6, layout.fc6_kernel), (fc7, 1)):
+    fc6, fc7 = _find_fc(source, naming)
+    for fc, kernel in ((fc6, naming.fc6_kernel), (fc7, 1)):
         if (taps := fc.weights.shape[2:]) != (kernel, kernel):
             raise UserError(
                 f"{fc.layer.name} has {format_shape(taps)} taps, ImageNet's has {kernel}x{kernel}; "
                 f"{HEAD_AS_IT_IS}"
             )
-    if head.kernel in (None, layout.fc6_kernel):
+    if head.kernel in (None, naming.fc6_kernel):
         return [fc6, fc7]
-    weights = layouts.decimate(fc6.weights, kernel=head.kernel)
+    weights = axes.decimate(fc6.weights, kernel=head.kernel)
     fc6 = fc6._replace(weights=weights, action=DECIMATED)
     if head.share == 1:
         return [fc6, fc7]
     outs6, outs7 = (
-        layouts.choose_channels(rng, filters, keep=int(filters * head.share))
+        axes.choose_channels(rng, filters, keep=int(filters * head.share))
         for filters in (len(fc6.weights), len(fc7.weights))
     )
     return [fc6._replace(outs=outs6), fc7._replace(action=DECIMATED, ins=outs6, outs=outs7)]
 
 
-def _find_own_head(source: Arrays, layout: Layout) -> list[Conv]:
-    """Finds the head of a segmentation network: fc6 and fc7, and all convolutions of such names."""
-    convs = _find_fc(source, layout)
+def _find_stored_head(source: Arrays, naming: Naming) -> list[HeadConv]:
+    """Finds all layers of a segmentation network's head."""
+    convs = _find_fc(source, naming)
     names = {conv.layer.name for conv in convs}
     for name in _head_convs(source):
         if name not in names:
             scores = DEEPLAB_SCORES.fullmatch(name)
             path = f"fc8{scores[1] or ''}" if scores else name
             layer = _head_layer(path, name, source)
-            convs.append(Conv(layer, source[f"{name}.weight"], COPIED))
+            convs.append(HeadConv(layer, source[f"{name}.weight"], COPIED))
     if not convs:
         raise UserError(f"it has no head; {BACKBONE_ALONE}")
     return convs
 
 
-def _find_fc(source: Arrays, layout: Layout) -> list[Conv]:
-    """Finds fc6 and fc7 under their names elsewhere, as far as they are there."""
-    found, channels, kernels = [], layout.layers[-1].shape[0], (layout.fc6_kernel, 1)
+def _find_fc(source: Arrays, naming: Naming) -> list[HeadConv]:
+    """Finds fc6 and fc7, each if the file has it."""
+    found, channels, kernels = [], naming.layers[-1].shape[0], (naming.fc6_kernel, 1)
     for number, (name, kernel) in enumerate(
-        zip(layout.classifier[:-1], kernels, strict=False), start=6
+        zip(naming.classifier[:-1], kernels, strict=False), start=6
     ):
         if f"{name}.weight" not in source:
             continue
         layer = _head_layer(f"fc{number}", name, source)
-        if layout.layers[-1].norm and not layer.norm:
+        if naming.layers[-1].norm and not layer.norm:
             raise UserError(
                 f"its {name} has no batch norm, as fc{number} has here if the backbone has; "
                 f"{BACKBONE_ALONE}"
@@ -139,20 +153,20 @@ def _find_fc(source: Arrays, layout: Layout) -> list[Conv]:
         weights, action = source[f"{name}.weight"], COPIED
         shape = format_shape(weights.shape)
         if weights.ndim == 2:
-            weights, action = layouts.fc_to_conv(weights, kernel=kernel), RESHAPED
+            weights, action = axes.fc_to_conv(weights, kernel=kernel), RESHAPED
         if weights.ndim != 4 or weights.shape[1] != channels:
             raise UserError(f"{name}.weight is {shape}, which does not follow {channels} channels")
         channels = len(weights)
-        found.append(Conv(layer, weights, action))
+        found.append(HeadConv(layer, weights, action))
     return found
 
 
 def _head_convs(source: Arrays) -> list[str]:
-    """Returns the convolutions that are called like layers of a segmentation network's head."""
+    """Lists the convolutions whose names are those of layers of a segmentation network's head."""
     layers = (name.rpartition(".") for name, array in source.items() if array.ndim == 4)
     return [layer for layer, _, kind in layers if kind == "weight" and HEAD_LAYER.fullmatch(layer)]
 
 
-def _head_layer(path: str, name: str, names: Arrays) -> Layer:
+def _head_layer(path: str, name: str, names: Arrays) -> NamedLayer:
     norm = f"{name}.norm" if f"{name}.norm.weight" in names else ""
-    return Layer(path, (), name, norm, has_bias=f"{name}.bias" in names)
+    return NamedLayer(path, (), name, norm, has_bias=f"{name}.bias" in names)

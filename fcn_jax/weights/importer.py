@@ -1,13 +1,12 @@
-"""Import of a foreign file of weights into the names and layouts of this project.
+"""Import of a foreign file of weights into the names and the order of axes of this project.
 
-Every array of the file is spoken for: it goes into a leaf here, or it is listed as unused because
-there is no place for it (the layer that scores ImageNet's classes, and a head that is not asked
-for). Anything else, a missing layer, another shape, a layer too many, means another network, and is
-refused.
+Every array of the file is accounted for: it goes into a leaf here, or it is listed as unused
+because there is no place for it (the layer that scores ImageNet's classes, and a head that was not
+asked for). A missing layer, a layer of another shape or a layer too many means that the file holds
+another network, and it is refused.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +14,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcn_jax.errors import UserError
-from fcn_jax.weights import axes as layouts
+from fcn_jax.weights import axes
 from fcn_jax.weights.axes import format_names, format_shape
 from fcn_jax.weights.caffe import read_binaryproto
 from fcn_jax.weights.files import (
-    FORMAT,
     check_file,
+    make_metadata,
     read_metadata,
     read_preprocess,
+    read_requires,
     read_weights,
 )
-from fcn_jax.weights.heads import HEADS, Conv, find_head
-from fcn_jax.weights.naming import HEAD_LAYER, LAYOUTS, PREPROCESS, Layout, check_known
+from fcn_jax.weights.heads import HEADS, find_head
+from fcn_jax.weights.naming import (
+    HEAD_LAYER,
+    NAMINGS,
+    PREPROCESS,
+    REQUIRED_OPTIONS,
+    NamedLayer,
+    Naming,
+    check_known,
+    find_requires,
+)
 from fcn_jax.weights.transplant import (
     COPIED,
     DECIMATED,
@@ -38,13 +47,18 @@ from fcn_jax.weights.transplant import (
 
 Arrays = Mapping[str, np.ndarray]
 
-
-# Counts the batches that torch has seen; nothing depends on it.
-IDLE = ".num_batches_tracked"
+# How torch counts the batches that a batch norm has seen; nothing depends on it.
+TORCH_COUNTERS = ".num_batches_tracked"
 
 
 class Imported(NamedTuple):
-    """Arrays by path, the metadata of the file to be saved, and what became of every leaf."""
+    """What `import_weights` makes of a file.
+
+    Attributes:
+        arrays: Float32 arrays by path.
+        metadata: Metadata of the file to be saved.
+        report: What became of every array.
+    """
 
     arrays: dict[str, np.ndarray]
     metadata: dict[str, str]
@@ -63,30 +77,35 @@ def import_weights(
     """Reads a foreign file and converts it.
 
     Args:
-        network: one of `networks.LAYOUTS`.
-        head: one of `HEADS`. `fcn`, `largefov` and `4x4` make fc6 and fc7 of such a network out of
-            ImageNet's; `own` is for a segmentation network, released or exported.
-        seed: of the choice of filters where the head keeps only some.
-        preprocess: `caffe` or `torchvision`, what the weights expect of an image; None for what the
-            file's metadata say, as `export_weights` writes them, or else its names. Weights of
-            Caffe's that others gave torchvision's names need it.
-        mean: a `.binaryproto` whose mean colour the weights expect instead.
+        path: Path of a file that `files.read_weights` reads.
+        network: One of `naming.NAMINGS`.
+        head: One of `HEADS`. `fcn`, `largefov` and `4x4` make fc6 and fc7 of such a network out of
+            ImageNet's; `own` takes the head of a segmentation network as it is stored, released or
+            exported.
+        seed: Seed of the choice of filters where the head keeps only some.
+        preprocess: How the weights expect an image, `caffe` or `torchvision`. None for what the
+            metadata of the file say, as `export_weights` writes them, or else for what its names
+            suggest. Weights from Caffe that somebody gave torchvision's names need this.
+        mean: Path of a `.binaryproto` whose mean colour the weights expect instead.
     Raises:
-        FileNotFoundError, ValueError: if the file is none of this network.
+        MissingError: There is no such file.
+        UserError: The file does not hold this network.
     """
-    check_known("network", network, LAYOUTS)
+    check_known("network", network, NAMINGS)
     check_known("head", head, HEADS)
     path = check_file(path)
     source = read_weights(path)
     try:
-        layout = find_layout(network, source)
-        image = _find_preprocess(path, preprocess, origin=layout.origin)
-        convs = find_head(source, layout, head, np.random.default_rng(seed))
+        naming = find_naming(network, source)
+        image = _find_preprocess(path, preprocess, origin=naming.origin)
+        convs = find_head(np.random.default_rng(seed), source, naming, head)
         collector = _Collector(source)
-        for layer in layout.layers:
-            collector.add(Conv(layer, source[f"{layer.name}.weight"], COPIED))
+        for layer in naming.layers:
+            collector.add(layer, source[f"{layer.name}.weight"])
         for conv in convs:
-            collector.add(conv)
+            collector.add(
+                conv.layer, conv.weights, action=conv.action, ins=conv.ins, outs=conv.outs
+            )
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     if mean is not None:
@@ -98,16 +117,20 @@ def import_weights(
         image["mean_rgb"] = _read_mean_rgb(mean)
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    metadata = {
-        "format": FORMAT,
-        "network": network,
-        "origin": layout.origin,
-        "head": head,
-        "seed": str(seed),
-        "preprocess": json.dumps(image),
-        "source": path.name,
-        "sha256": sha256,
-    }
+    metadata = make_metadata(
+        network,
+        model={},
+        labels=None,
+        preprocess=image,
+        requires=_find_requires(path, network, collector.arrays),
+        origin={
+            "names": naming.origin,
+            "head": head,
+            "seed": seed,
+            "source": path.name,
+            "sha256": sha256,
+        },
+    )
     return Imported(collector.arrays, metadata, Report(tuple(collector.rows + collector.unused)))
 
 
@@ -123,6 +146,19 @@ def _find_preprocess(path: Path, preprocess: str | None, *, origin: str) -> dict
     return dict(PREPROCESS[preprocess])
 
 
+def _find_requires(path: Path, network: str, arrays: Arrays) -> dict[str, Any]:
+    metadata = read_metadata(path)
+    if "requires" in metadata:
+        return read_requires(metadata["requires"])
+    requires = find_requires(network, arrays)
+    if "step" in metadata:
+        # Exported before exports said it. The only option that a network had then is one that the
+        # arrays show; it had the values of today's defaults for the others.
+        expand = {key: value for key, value in requires.items() if key == "first_expand"}
+        return REQUIRED_OPTIONS.get(network, {}) | expand
+    return requires
+
+
 def _read_mean_rgb(path: str | Path) -> list[float]:
     image = read_binaryproto(path)
     if len(image) != 3:
@@ -130,23 +166,23 @@ def _read_mean_rgb(path: str | Path) -> list[float]:
     return image.mean(axis=(1, 2), dtype=np.float64)[::-1].tolist()
 
 
-def find_layout(network: str, source: Arrays) -> Layout:
-    """Returns the layout of `network` that the arrays of a file have.
+def find_naming(network: str, source: Arrays) -> Naming:
+    """Returns the naming of `network` that the arrays of a file have.
 
     Raises:
-        ValueError: if they have none, with the reason, and with the network that they look like.
+        UserError: They have none; the message says why not, and which network they look like.
     """
-    misfits = {layout: find_misfit(layout, source) for layout in LAYOUTS[network]}
-    for layout, misfit in misfits.items():
+    misfits = {naming: find_misfit(naming, source) for naming in NAMINGS[network]}
+    for naming, misfit in misfits.items():
         if not misfit:
-            return layout
+            return naming
     nearest = max(
-        misfits, key=lambda layout: sum(layer.kernel[1] in source for layer in layout.layers)
+        misfits, key=lambda naming: sum(layer.kernel[1] in source for layer in naming.layers)
     )
     others = [
         name
-        for name, known in LAYOUTS.items()
-        if not all(find_misfit(layout, source) for layout in known)
+        for name, known in NAMINGS.items()
+        if not all(find_misfit(naming, source) for naming in known)
     ]
     hint = f"it looks like {others[0]}" if others else f"it holds {format_names(source)}"
     if any(name.startswith("params/") for name in source):
@@ -154,10 +190,10 @@ def find_layout(network: str, source: Arrays) -> Layout:
     raise UserError(f"this is no {network}: {misfits[nearest]}; {hint}")
 
 
-def find_misfit(layout: Layout, source: Arrays) -> str:
-    """Says what keeps the arrays of a file from having this layout; empty for nothing."""
+def find_misfit(naming: Naming, source: Arrays) -> str:
+    """Says why the arrays of a file do not have this naming; empty if they do."""
     known = set()
-    for layer in layout.layers:
+    for layer in naming.layers:
         names = dict.fromkeys([*layer.vectors.values(), *layer.folded.values()], layer.shape[:1])
         for name, shape in {layer.kernel[1]: layer.shape, **names}.items():
             known.add(name)
@@ -170,15 +206,15 @@ def find_misfit(layout: Layout, source: Arrays) -> str:
         name
         for name in source
         if name not in known
-        and not name.endswith(IDLE)
-        and not name.startswith(tuple(f"{layer}." for layer in layout.classifier))
+        and not name.endswith(TORCH_COUNTERS)
+        and not name.startswith(tuple(f"{layer}." for layer in naming.classifier))
         and not HEAD_LAYER.fullmatch(name.partition(".")[0])
     ]
     return f"there is no place for {format_names(surplus)}" if surplus else ""
 
 
 class _Collector:
-    """What was taken out of a file, and what was not."""
+    """Takes layers out of a file, and keeps account of what was taken and what was not."""
 
     def __init__(self, source: Arrays):
         self.source = source
@@ -194,16 +230,23 @@ class _Collector:
             if name not in used
         ]
 
-    def add(self, conv: Conv) -> None:
-        """Takes the leaves of a layer."""
-        layer, weights, action, ins, outs = conv
+    def add(
+        self,
+        layer: NamedLayer,
+        weights: np.ndarray,
+        *,
+        action: str = COPIED,
+        ins: np.ndarray | None = None,
+        outs: np.ndarray | None = None,
+    ) -> None:
+        """Takes the leaves of a layer; see `heads.HeadConv`."""
         leaf, name = layer.kernel
         if others := [row.source for row in self.rows if row.leaf == leaf]:
             raise UserError(f"{others[0]} and {name} are both {leaf} here; leave one of them out")
         if layer.name.startswith("upscore"):
-            kernel = layouts.iohw_to_hwio(weights)
+            kernel = axes.iohw_to_hwio(weights)
         else:
-            kernel = layouts.oihw_to_hwio(weights, ins=ins, outs=outs)
+            kernel = axes.oihw_to_hwio(weights, ins=ins, outs=outs)
         self._add(*layer.kernel, kernel, action)
         for leaf, name in layer.vectors.items():
             vector = self._vector(name, len(weights))

@@ -1,7 +1,7 @@
-"""Files as memory: arrays that are views of a file, and pages that are given back once read.
+"""Arrays that are views of a mapped file, and pages of it that are given back once they were read.
 
-A file that is mapped costs no memory until it is read, and what was read can be dropped again, so
-that half a gigabyte of weights is converted in little more than the size of the result.
+A mapped file takes no memory until it is read, and pages that were read can be dropped again, so
+that half a gigabyte of weights is converted in little more memory than the result takes.
 """
 
 import mmap
@@ -11,12 +11,14 @@ import numpy as np
 
 
 def map_file(path: str | Path) -> mmap.mmap:
-    """Maps a file that is not empty, read only."""
+    """Maps a file, which must not be empty, for reading alone."""
     with open(path, "rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def view(buffer, dtype: np.typing.DTypeLike, start: int, count: int) -> np.ndarray:
+def view(
+    buffer: mmap.mmap | bytes, dtype: np.typing.DTypeLike, start: int, count: int
+) -> np.ndarray:
     """Returns `count` items from byte `start` on as an array, without a copy."""
     if count == 0:  # at the end of a buffer numpy takes no offset
         return np.empty(0, dtype)
@@ -24,9 +26,10 @@ def view(buffer, dtype: np.typing.DTypeLike, start: int, count: int) -> np.ndarr
 
 
 def drop_pages(array: np.ndarray) -> None:
-    """Gives back the memory of the mapped file that `array` is a view of; it is read again on use.
+    """Gives back the memory of the mapped file that `array` is a view of.
 
-    Does nothing for an array of its own memory, or where the system cannot.
+    The pages are read again when they are used. The function does nothing for an array that has
+    memory of its own, or where the system cannot do it.
     """
     owner = array
     while isinstance(owner, np.ndarray):

@@ -3,21 +3,20 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights.axes import format_names, format_shape
 
-COPIED = "copied"  # the same numbers, axes in our order
+COPIED = "copied"  # the numbers are the same, the axes are in the order of this project
 RESHAPED = "reshaped"  # a matrix became a convolution
-DECIMATED = "decimated"  # some taps and some channels
+DECIMATED = "decimated"  # some taps and some channels were kept
 FOLDED = "folded"  # a bias before a batch norm went into its mean
-LEFT = "left"  # at its initial value
-UNUSED = "unused"  # in the source, and nowhere here
-ACTIONS = (COPIED, RESHAPED, DECIMATED, FOLDED, LEFT, UNUSED)
+SKIPPED = "as initialised"  # the source has nothing for it, or it was to be skipped
+UNUSED = "unused"  # the source has it, and the network has no place for it
+ACTIONS = (COPIED, RESHAPED, DECIMATED, FOLDED, SKIPPED, UNUSED)
 
 
 # MobileNetV2's last layer, which belongs to its classifier; DeepLab leaves it out.
@@ -28,10 +27,11 @@ class Row(NamedTuple):
     """What became of a leaf.
 
     Attributes:
-        leaf: here; empty if it is unused.
-        action: one of `ACTIONS`.
-        source: its name there; empty if it is left.
-        source_shape, shape: there and here.
+        leaf: Path of the leaf here; empty if the array is unused.
+        action: One of `ACTIONS`.
+        source: Name of the array there; empty if the leaf is as initialised.
+        source_shape: Shape of the array there.
+        shape: Shape of the leaf here.
     """
 
     leaf: str
@@ -74,31 +74,40 @@ class Report:
         return ", ".join(f"{count} {action}" for action, count in self.counts.items())
 
 
+@runtime_checkable
+class Shaped(Protocol):
+    """An array of any kind, or the mere shape of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+
+
+Array = TypeVar("Array", bound=Shaped)
+
+
 def transplant(
-    target: Mapping[str, np.ndarray],
-    source: Mapping[str, np.ndarray],
-    *,
-    leave: Sequence[str] = (),
-) -> tuple[dict[str, np.ndarray], Report]:
+    target: Mapping[str, Shaped], source: Mapping[str, Array], *, skip: Sequence[str] = ()
+) -> tuple[dict[str, Array], Report]:
     """Finds for every leaf of a network the array of the same path.
 
     Args:
-        target: the network's leaves by path; only their shapes count.
-        source: arrays by path, as `files.load_weights` gives them.
-        leave: regular expressions of leaves that stay as they are initialised, whatever there is.
-            A layer of which all leaves stay may be another one in the source.
+        target: Leaves of the network by path; only their shapes count.
+        source: Arrays by path, as `files.load_weights` gives them.
+        skip: Regular expressions of leaves that stay as they are initialised, whatever the source
+            has. A layer whose leaves are all skipped may be another one in the source.
     Returns:
         The arrays that were found, by path, and what became of every leaf.
     Raises:
-        ValueError: if a leaf has another shape, a layer or the backbone is only partly there,
-            nothing fits at all, or a pattern of `leave` is none or matches no leaf.
+        UserError: A leaf has another shape, a layer or the backbone is only partly there, nothing
+            fits at all, or a pattern of `skip` is no regular expression or matches no leaf.
     """
-    for pattern in leave:
+    for pattern in skip:
         _check_pattern(pattern)
-    if idle := [pattern for pattern in leave if not any(re.fullmatch(pattern, p) for p in target)]:
-        raise UserError(f"leave={idle} match no leaf of the network, such as {next(iter(target))}")
-    kept = {path for path in target if any(re.fullmatch(pattern, path) for pattern in leave)}
-    leaves = {path: source[path] for path in target if path in source and path not in kept}
+    if idle := [pattern for pattern in skip if not any(re.fullmatch(pattern, p) for p in target)]:
+        raise UserError(f"skip={idle} match no leaf of the network, such as {next(iter(target))}")
+    skipped = {path for path in target if any(re.fullmatch(pattern, path) for pattern in skip)}
+    leaves = {path: source[path] for path in target if path in source and path not in skipped}
     if not leaves:
         raise UserError(
             f"the weights and the network have no leaf in common: {format_names(source)} there, "
@@ -109,13 +118,13 @@ def transplant(
             raise UserError(
                 f"{path} is {format_shape(array.shape)} in the weights and "
                 f"{format_shape(target[path].shape)} in the network; take weights of this network, "
-                "or leave the layer as it is initialised"
+                "or skip the layer"
             )
-    _check_backbone(target, source, kept)
+    _check_backbone(target.keys(), source.keys(), skipped)
     rows = [
         Row(path, COPIED, path, source[path].shape, array.shape)
         if path in leaves
-        else Row(path, LEFT, "", (), array.shape)
+        else Row(path, SKIPPED, "", (), array.shape)
         for path, array in target.items()
     ]
     rows += [Row("", UNUSED, path, source[path].shape, ()) for path in source if path not in leaves]
@@ -127,18 +136,21 @@ def _check_pattern(pattern: str) -> None:
         re.compile(pattern)
     except re.error as error:
         raise UserError(
-            f"leave: {pattern!r} is no regular expression ({error}); one is 'params/fc8/.*'"
+            f"skip: {pattern!r} is no regular expression ({error}); one is 'params/fc8/.*'"
         ) from error
 
 
-def _check_backbone(target, source, kept) -> None:
-    """Half a layer, or half a backbone, would compute something else without a word."""
-    shared = {layer_path(path) for path in target if path in source}
-    # Of a layer that is wholly left it makes no difference what else the weights have.
-    left = {layer_path(path) for path in kept} - {layer_path(path) for path in target.keys() - kept}
-    one_sided = {path: "network" for path in target if path not in source and path not in kept}
+def _check_backbone(
+    target: AbstractSet[str], source: AbstractSet[str], skipped: AbstractSet[str]
+) -> None:
+    """Refuses half a layer and half a backbone, which would compute something else silently."""
+    shared = {layer_path(path) for path in target & source}
+    # Whatever else the weights have of a layer that is skipped as a whole, it makes no difference.
+    whole = {layer_path(path) for path in skipped}
+    whole -= {layer_path(path) for path in target - skipped}
+    one_sided = {path: "network" for path in target if path not in source | skipped}
     one_sided |= {
-        path: "weights" for path in source if path not in target and layer_path(path) not in left
+        path: "weights" for path in source if path not in target and layer_path(path) not in whole
     }
     for path, side in one_sided.items():
         layer = layer_path(path)
@@ -150,10 +162,9 @@ def _check_backbone(target, source, kept) -> None:
         if layer.startswith("backbone/") and layer != BEFORE_CLASSIFIER:
             raise UserError(
                 f"{path} is only in the {side}: the backbones differ; take weights of this backbone"
-                " (of MobileNetV2 with model.first_expand as the weights have it)"
             )
 
 
 def layer_path(path: str) -> str:
-    """Returns the path of the convolution that a leaf is of."""
+    """Returns the path of the convolution that a leaf belongs to."""
     return re.sub(r"^\w+/|(/norm)?/\w+$", "", path)

@@ -32,10 +32,9 @@ from ml_collections import ConfigDict
 def get_config():
     config = ConfigDict()
     config.data = dict(name="{dataset}", source_dir="")
-    config.augment = dict(crop_size=(32, 48), scale_range=(0.5, 2.0), flip_prob=0.5)
-    config.model = dict(name="vgg16_fcn8s", skips=("pool4", "pool3"), norm="none")
-    config.init = dict(weights=None)
-    config.optim = dict(learning_rate=0.01, nesterov=False, rules=((".*", 1.0),))
+    config.augment = dict(crop_size=48, scale_range=(0.5, 2.0))
+    config.model = dict(name="vgg16_fcn8s", fc6_kernel=3, padding="same")
+    config.optim = dict(name="sgd", learning_rate=0.01)
     config.train = dict(num_steps=2000, batch_size=4)
     config.seed = 0
     return config.lock()
@@ -43,9 +42,8 @@ def get_config():
 
 
 @pytest.fixture
-def experiments_dir(tmp_path, monkeypatch) -> Path:
+def experiments_dir(tmp_path) -> Path:
     """A folder `experiments` with three experiments of two data sets."""
-    monkeypatch.setattr(sys, "path", list(sys.path))  # loading an experiment extends it
     folder = tmp_path / "experiments"
     folder.mkdir()
     for name, title in [
@@ -169,12 +167,13 @@ def write_run(
     samples = folder / "samples" / "val"
     samples.mkdir(parents=True)
     num_classes = len(CLASS_NAMES) + 1  # one class that no image has
-    colors = np.concatenate([_COLORS, voc_palette(8)[7:]])
+    colors = np.concatenate([_COLORS, voc_palette(num_colors=8)[7:]])
     model = {"name": f"vgg16_fcn{stride}s"}
     config = {
         "data": {"name": "camvid"},
-        "augment": {"flip_prob": flip_prob, "crop_size": [32, 48], "num_threads": num_threads},
+        "augment": {"flip_prob": flip_prob, "crop_size": 48, "num_threads": num_threads},
         "model": model,
+        "optim": {"name": "sgd", "learning_rate": 0.01},
         "train": {"split": train_split, "num_steps": num_steps, "batch_size": batch_size},
         "seed": seed,
     }

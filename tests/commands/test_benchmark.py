@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcn_jax.commands import benchmark, door, step_memory
+from fcn_jax.commands import benchmark, door
 from fcn_jax.data.datasets import DATASETS, Dataset
-from fcn_jax.data.labels import SHAPES
+from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.train import parallel
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -25,7 +25,7 @@ class Noise:
 
 @pytest.fixture
 def run(monkeypatch, capsys, compile_fast):
-    first = parallel.get_devices(1)
+    first = parallel.get_devices(count=1)
     monkeypatch.setattr(parallel, "get_devices", lambda count=None: first)
     monkeypatch.setattr(benchmark, "_MATRIX_SIZE", 256)
     noise = Dataset("shapes", SHAPES, ("train", "val"), builder=Noise())
@@ -73,21 +73,21 @@ def test_evaluation_is_timed_against_the_network_alone(run):
 
 def test_batch_that_was_found_is_the_largest(run, monkeypatch):
     needs = []
-    real = step_memory.step_bytes
+    real = benchmark._step_bytes
 
     def memory(compiled):
         needs.append(real(compiled))
         return needs[-1]
 
-    monkeypatch.setattr(step_memory, "step_bytes", memory)
-    monkeypatch.setattr(step_memory, "_free_bytes", lambda device: room)
+    monkeypatch.setattr(benchmark, "_step_bytes", memory)
+    monkeypatch.setattr(benchmark, "_free_bytes", lambda devices: room)
     room = 0
     code, _, err = run("--find-batch")
     assert code == 2 and "the smallest batch, 1, needs" in err and "remat" in err
     one, two = needs[:2]
     assert two > one
     limit = one + 1.5 * (two - one)
-    room = limit / (1 - step_memory._SPARE_SHARE)
+    room = limit / (1 - benchmark._SPARE_SHARE)
     code, out, _ = run("--find-batch")
     assert code == 0
     found = int(find(r"train.batch_size=(\d+) fits", out))

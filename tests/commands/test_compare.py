@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn_jax.commands.compare import find_differences
 from fcn_jax.ops.metrics import scores
-from fcn_jax.reports.runs import group_runs
+from fcn_jax.reports.comparison import find_differences
+from fcn_jax.reports.runs import Group, group_runs
 
 
 def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
@@ -80,8 +80,8 @@ def test_older_runs_have_no_such_score(launch, make_run, tmp_path):
 def test_missing_pieces_are_told_in_a_line_or_two(launch, make_run, tmp_path):
     folder = make_run("fcn8s", num_steps=100)
     mistakes = {
-        (tmp_path / "nowhere",): "no run folder",
-        (tmp_path,): "is not a run folder: it has no run.json",
+        (tmp_path / "nowhere",): "nowhere is no run folder",
+        (tmp_path,): "is no run folder: it has no run.json",
         (
             folder,
             "--split=test",
@@ -121,6 +121,19 @@ def test_runs_of_other_classes_are_refused(launch, make_run, edit):
 def test_equal_conditions_differ_in_nothing(make_run, read):
     groups = group_runs([read(make_run("a")), read(make_run("b", stride=32, num_threads=8))])
     assert find_differences(groups) == ""
+
+
+def test_key_that_is_newer_than_a_run_has_its_default_there(make_run, read):
+    older, newer, other = (make_run(name) for name in "abc")
+    for folder, loss in (
+        (newer, {"dice_weight": 0.0, "class_weights": []}),
+        (other, {"dice_weight": 1.0}),
+    ):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "loss": loss}))
+    assert find_differences([Group("a", (read(older),)), Group("b", (read(newer),))]) == ""
+    groups = group_runs([read(older), read(other)])
+    assert find_differences(groups) == "loss.dice_weight (0.0, 1.0)"
 
 
 def test_who_reads_the_data_parts_no_seeds(make_run, read):

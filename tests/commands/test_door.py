@@ -34,14 +34,29 @@ MISTAKES = {
     "--config=camvid_fcn8": "unknown experiment 'camvid_fcn8'; nearest: camvid_fcn8s",
     "--config=no/such/file.py": "unknown experiment 'no/such/file.py'",
     "--config=camvid_fcn8s --config.train.num_step=3": "did you mean train.num_steps? (known in "
-    "train: batch_size, num_steps)",
+    "train: split, num_steps, batch_size, ",
+    "--config=camvid_fcn8s --config.optim.lr=3": "did you mean optim.learning_rate? (known in optim",
+    "--config=camvid_fcn8s --config.lr=3": "did you mean optim.learning_rate? (known: data, ",
+    "--config=camvid_fcn8s --config.train.batch=3": "did you mean train.batch_size?",
+    "--config=camvid_fcn8s --config.optimizer.lr=3": "did you mean optim.learning_rate?",
+    "--config=camvid_fcn8s --config.steps=3": "did you mean train.num_steps?",
+    "--config=camvid_fcn8s --config.model.rates=3": "unknown key model.rates in experiment "
+    "camvid_fcn8s",
+    "--config=camvid_fcn8s --config.model.fc6_kernal=3": "did you mean model.fc6_kernel? (known in "
+    "model of vgg16_fcn8s: name, ",
+    "--config=camvid_fcn8s --config.model.name=vgg16_fcn7s": "unknown model.name 'vgg16_fcn7s'",
+    "--config=camvid_fcn8s --config.data.name=camvit": "unknown data set 'camvit'",
     "--config=camvid_fcn8s --config.num_steps=3": "did you mean train.num_steps?",
     "--config=camvid_fcn8s --config.trian.num_steps=3": "did you mean train.num_steps? (known: ",
     "--config=camvid_fcn8s --config.seed.x=3": "unknown key seed.x in experiment camvid_fcn8s",
     "--config=camvid_fcn8s --config.train=3": "train is a section of experiment camvid_fcn8s; "
-    "override one of its keys: train.batch_size, train.num_steps",
+    "override one of its keys: train.split, train.num_steps, train.batch_size",
     "--config=camvid_fcn8s --config.train.num_steps=many": "train.num_steps=many does not fit: "
     "wanted a whole number; experiment camvid_fcn8s has 2000",
+    "--config=camvid_fcn8s --config.eval.boundary_px=near": "eval.boundary_px=near does not fit: "
+    "wanted a whole number; the default is 5",
+    "--config=camvid_fcn8s --config.train.normalize=perhaps": "train.normalize=perhaps does not fit: "
+    "wanted true or false",
 }
 
 
@@ -90,15 +105,15 @@ def fail(source: str):
     return run
 
 
+ERRORS = "from fcn_jax.errors import MissingError, UserError\n"
 USERS = {
-    "raise ValueError('no such split')": "error: no such split\n",
-    "raise FileNotFoundError('put it in data/')": "error: put it in data/\n",
+    f"{ERRORS}raise UserError('no such split')": "error: no such split\n",
+    f"{ERRORS}raise MissingError('put it in data/')": "error: put it in data/\n",
+    f"{ERRORS}def f(message): raise UserError(message)\nf('from below')": "error: from below\n",
     "open('/no/such/file')": "error: No such file or directory: /no/such/file\n",
     "from pathlib import Path\nPath('/no/such/file').read_text()": "error: No such file or "
     "directory: /no/such/file\n",
-    "try:\n  raise ValueError(\n    'long')\nfinally:\n  print(end='')": "error: long\n",
-    "def make_optimizer(*, power): pass\nmake_optimizer(**{'pwer': 1})": "unexpected keyword "
-    "argument 'pwer'",
+    f"{ERRORS}try:\n  raise UserError(\n    'long')\nfinally:\n  print(end='')": "error: long\n",
 }
 
 
@@ -119,6 +134,10 @@ def test_users_mistake_inside_a_command_has_no_traceback(source, launch, train_c
         "import json; json.loads('x')",
         "import numpy; numpy.zeros(3).reshape(4)",
         "def f(*, power): pass\nf(pwer=1)",
+        "def f(*, power): pass\nf(**{'pwer': 1})",
+        "raise ValueError('of a library')",
+        "raise FileNotFoundError('without a number')",
+        "raise RuntimeError('Unable to go on')",
         "raise KeyError('x')",
     ],
 )
@@ -127,6 +146,71 @@ def test_bug_keeps_its_traceback(source, launch, train_calls, monkeypatch):
     code, _, err = launch("--config=camvid_fcn8s")
     assert code == 1
     assert err.startswith("Traceback")
+    assert "a bug of fcn_jax" in err.splitlines()[-1]
+
+
+REFUSALS = {
+    "ENOSPC": "No space left on device: runs/a/eval.json\nwhat was written before is whole: free",
+    "EDQUOT": "isk quota exceeded: runs/a/eval.json\nwhat was written before is whole: free",
+    "EROFS": "Read-only file system: runs/a/eval.json\nnothing can be written there: choose another",
+    "EACCES": "Permission denied: runs/a/eval.json\nchoose a folder that you may write to",
+    "EMFILE": "Too many open files: runs/a/eval.json\nraise the limit (ulimit -n 4096)",
+    "ENAMETOOLONG": "File name too long: runs/a/eval.json\nchoose a shorter path",
+    "EIO": "Input/output error: runs/a/eval.json\nwhat was written before is whole: look after",
+    "ETIMEDOUT": "Connection timed out: runs/a/eval.json\n",
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_the_system_refuses_is_told_with_what_to_do(name, launch, train_calls, monkeypatch):
+    source = (
+        f"import errno, os\nn = errno.{name}\nraise OSError(n, os.strerror(n), 'runs/a/eval.json')"
+    )
+    monkeypatch.setattr(sys.modules["fcn_jax.commands.train"], "run", fail(source))
+    code, _, err = launch("--config=camvid_fcn8s")
+    assert code == 2
+    assert err.startswith("error: ") and REFUSALS[name] in err
+    assert len(err.splitlines()) <= 2
+    assert launch("--config=camvid_fcn8s", "--debug")[2].startswith("Traceback")
+
+
+def test_full_disk_is_told_when_a_library_says_it_in_its_own_error(
+    launch, train_calls, monkeypatch
+):
+    # As tensorstore does, which writes the checkpoints.
+    source = "raise ValueError('RESOURCE_EXHAUSTED: write: No space left on device [28]')"
+    monkeypatch.setattr(sys.modules["fcn_jax.commands.train"], "run", fail(source))
+    code, _, err = launch("--config=camvid_fcn8s")
+    assert (code, len(err.splitlines())) == (2, 2)
+    assert err.startswith("error: No space left on device\nwhat was written before is whole")
+
+
+@pytest.mark.parametrize("platform", ["cuda", "bogus"])
+def test_platform_that_is_not_there_is_told(platform, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", platform)
+    source = (
+        "import sys; from fcn_jax.commands import door;"
+        "import jax; door._run = lambda *words, **options: jax.devices();"
+        "sys.exit(door.main([], experiments_dir='.'))"
+    )
+    done = run_python("-c", source, cwd=ROOT)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines == [f"error: jax finds no device here of what JAX_PLATFORMS={platform} asks for"]
+    assert "Traceback" not in done.stderr
+
+
+def test_installed_program_is_called_by_its_own_name(experiments_dir, train_calls, capsys):
+    def launch(*words):
+        return door.main(list(words), experiments_dir=experiments_dir, program="fcn_jax")
+
+    assert launch("--config=camvid_fcn8s") == 0
+    assert train_calls[0].command_line == "fcn_jax --config=camvid_fcn8s"
+    assert launch("--help") == launch("train", "--help") == 0
+    assert launch("train") == launch("--config=camvid_fcn9") == 2
+    out, err = capsys.readouterr()
+    assert "fcn_jax train --config=a" in out and "All names: fcn_jax list" in err
+    assert "launch.py" not in out + err
 
 
 def test_debug_shows_the_traceback_of_a_mistake(launch, train_calls):
@@ -177,6 +261,40 @@ def test_launch_lists_the_experiments_from_any_folder(tmp_path):
     names = [p.stem for p in (ROOT / "experiments").glob("*.py") if not p.name.startswith("_")]
     assert names
     assert all(f"  {name} " in done.stdout for name in names)
+
+
+PRINTS_ONCE = "print('begins', flush=True); import runpy; "
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-c", f"{PRINTS_ONCE}runpy.run_path({str(ROOT / 'launch.py')!r}, run_name='__main__')"],
+        ["-m", "pdb", "-c", "p 'begins'", "-c", "c", "-c", "q", str(ROOT / "launch.py"), "list"],
+    ],
+    ids=["runpy", "pdb"],
+)
+def test_launch_does_not_start_over_what_only_runs_it(words, monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    done = run_python(*words, cwd=ROOT)
+    assert done.stdout.count("begins") == 1, done.stdout + done.stderr
+    assert "camvid_fcn8s" in done.stdout or "usage: " in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has huge pages")
+@pytest.mark.parametrize("options", [[], ["-P"], ["-X", "dev", "-W", "ignore"]])
+def test_launch_starts_itself_over_with_huge_pages(options, tmp_path, monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    script = tmp_path / "launch.py"
+    script.write_text(
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from fcn_jax.commands.start import use_huge_pages\n"
+        "print('before', flush=True); use_huge_pages(); print(os.environ['GLIBC_TUNABLES'])"
+    )
+    done = run_python(*options, str(script), "list", cwd=tmp_path)
+    assert done.stdout.split() == ["before", "before", "glibc.malloc.hugetlb=1"], done.stderr
+    monkeypatch.setenv("GLIBC_TUNABLES", "mine")
+    assert run_python(*options, str(script), cwd=tmp_path).stdout.split() == ["before", "mine"]
 
 
 def test_launch_answers_a_typo(tmp_path):

@@ -51,8 +51,8 @@ def test_broken_experiment_hides_no_other(launch, experiments_dir):
 
 def test_experiment_without_a_common_key_is_told(launch, experiments_dir):
     path = experiments_dir / "camvid_fcn8s.py"
-    path.write_text(path.read_text().replace("num_steps", "steps"))
+    path.write_text(path.read_text().replace("num_steps", "step_count"))
     code, _, err = launch("list")
     assert code == 2
-    assert "experiment camvid_fcn8s lacks a common key" in err
+    assert "experiment camvid_fcn8s lacks one of data.name, model.name and train.num_steps" in err
     assert len(err.splitlines()) == 1

@@ -9,7 +9,7 @@ from PIL import Image
 from fcn_jax.commands import preview
 from fcn_jax.data.batches.loader import train_batches
 from fcn_jax.data.datasets import DATASETS, Dataset
-from fcn_jax.data.labels import VOC
+from fcn_jax.data.sets.voc import LABELS as VOC
 
 EXPERIMENT = '''"""Tiny."""
 
@@ -22,7 +22,9 @@ def get_config():
             "seed": 3,
             "data": {"name": "tiny"},
             "augment": {"crop_size": 20, "rotation_range": (-9.0, 9.0), "num_workers": 0},
-            "train": {"split": "train"},
+            "model": {"name": "vgg16_fcn8s"},
+            "optim": {"name": "sgd", "learning_rate": 1e-3},
+            "train": {"num_steps": 9, "batch_size": 2},
         }
     )
 '''

@@ -2,7 +2,7 @@
 
 import json
 
-from fcn_jax.reports import comparison as report
+from fcn_jax.reports import comparison
 from fcn_jax.reports.runs import group_runs
 
 
@@ -11,4 +11,4 @@ def test_run_that_says_no_strides_has_a_dash(make_run, read):
     info = json.loads((folder / "run.json").read_text())
     del info["finest_stride"], info["output_stride"]
     (folder / "run.json").write_text(json.dumps(info))
-    assert "| vgg16_fcn8s | - | - |" in report._score_table(group_runs([read(folder)]))
+    assert "| vgg16_fcn8s | - | - |" in comparison._score_table(group_runs([read(folder)]))

@@ -20,7 +20,7 @@ def test_step_chooses_the_evaluation(step, make_run, read, edit):
 
 def test_only_pictures_that_all_runs_predicted_are_shown(make_run, read):
     runs = [read(make_run("a", num_samples=3)), read(make_run("b", num_samples=2))]
-    (runs[0].folder / "samples/val/street0.pred-1000.png").unlink()
+    (runs[0].folder.path / "samples/val/street0.pred-1000.png").unlink()
     assert common_samples(runs) == ["street1"]
 
 

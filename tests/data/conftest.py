@@ -10,7 +10,7 @@ import scipy.sparse
 from PIL import Image
 
 from fcn_jax.data.datasets import Dataset, get_dataset
-from fcn_jax.data.labels import PASCAL_CONTEXT
+from fcn_jax.data.sets.pascal_context import LABELS as PASCAL_CONTEXT
 from fcn_jax.ops.palette import full_palette
 
 TINY_SPLITS = {"train": 6, "val": 2}

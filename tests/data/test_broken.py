@@ -265,7 +265,7 @@ BROKEN = {
     "image listed twice": (
         lists(val="c\nd\nimages/c.jpg labels/c.png\n"),
         "file listed twice",
-        r"line 3: an image called c is listed twice \(first on line 1\)",
+        r"line 3: c is listed twice \(first on line 1\)",
     ),
     "image in both lists": (
         lists(train="a\nc\n"),

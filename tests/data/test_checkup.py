@@ -5,7 +5,7 @@ import pytest
 
 from fcn_jax.data.checkup import check_folder
 from fcn_jax.data.datasets import survey_folder
-from fcn_jax.data.labels import VOC
+from fcn_jax.data.sets.voc import LABELS as VOC
 
 from .conftest import VOC_LISTS, write_sbd, write_voc
 
@@ -58,5 +58,5 @@ def test_survey_rejects_what_comes_from_no_folder():
 def test_survey_lists_pairs_without_reading_them(voc_dir):
     survey = survey_folder("voc", [].append, source_dir=str(voc_dir))
     assert survey.labels is VOC
-    assert [pair.id for pair in survey.pairs["voc2012/val"]] == VOC_LISTS["val"]
+    assert [pair.id for pair in survey.parts[0].pairs["val"]] == VOC_LISTS["val"]
     assert survey.splits["val"] == [("voc2012/val", 0), ("voc2012/val", 1)]

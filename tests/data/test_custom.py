@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn_jax.data.sets import custom_pairs
+from fcn_jax.data.sets import custom
 
 from .conftest import (
     CUSTOM_CLASSES,
@@ -110,11 +110,9 @@ def test_seed_and_share_choose_the_split(custom_dir, get_custom):
 def test_chance_gives_val_its_share():
     names = [f"image_{number}" for number in range(4000)]
     for frac in (0.1, 0.5):
-        share = np.mean([custom_pairs.draw(name, 0) < frac for name in names])
+        share = np.mean([custom.draw(name, 0) < frac for name in names])
         assert abs(share - frac) < 4 * np.sqrt(frac * (1 - frac) / len(names))
-    both = np.mean(
-        [custom_pairs.draw(name, 0) < 0.5 and custom_pairs.draw(name, 1) < 0.5 for name in names]
-    )
+    both = np.mean([custom.draw(name, 0) < 0.5 and custom.draw(name, 1) < 0.5 for name in names])
     assert abs(both - 0.25) < 0.03  # seeds are independent
 
 
@@ -178,10 +176,10 @@ def test_paths_with_spaces_are_separated_by_a_tab(custom_dir, get_custom):
 
 def test_custom_is_built_once_and_read_without_its_folder(custom_dir, get_custom, capsys):
     expected = get_custom(custom_dir)
-    assert "building custom" in capsys.readouterr().err
-    get_custom(custom_dir)
-    assert capsys.readouterr().err == ""
     labels = labels_of(expected)
+    assert capsys.readouterr().err.count("building custom (6 images)") == 1
+    labels_of(get_custom(custom_dir))
+    assert capsys.readouterr().err == ""
     shutil.rmtree(custom_dir)
     dataset = get_custom()
     assert dataset.labels == expected.labels
@@ -196,7 +194,7 @@ def test_without_a_build_the_expected_folder_is_shown(get_custom):
 
 @pytest.mark.parametrize("change", ["label", "image", "classes", "split"])
 def test_changed_folder_is_another_build(custom_dir, get_custom, change):
-    old = get_custom(custom_dir).builder.data_path
+    old = get_custom(custom_dir).fingerprint
     options = {}
     if change == "label":
         save_custom_label(custom_dir / "labels" / "c.png", np.eye(12, 16, dtype=np.uint8))
@@ -207,7 +205,7 @@ def test_changed_folder_is_another_build(custom_dir, get_custom, change):
     else:
         options = {"split_seed": 2}
     dataset = get_custom(custom_dir, **options)
-    assert dataset.builder.data_path != old
+    assert dataset.fingerprint != old
     record = dataset.source("val")[ids_of(dataset, "val").index("c")]
     if change == "label":
         np.testing.assert_array_equal(record["label"], np.eye(12, 16))
@@ -215,10 +213,29 @@ def test_changed_folder_is_another_build(custom_dir, get_custom, change):
         assert record["image"].max() == 0
 
 
-def test_moved_folder_is_the_same_build(custom_dir, get_custom):
-    old = get_custom(custom_dir).builder.data_path
-    moved = custom_dir.rename(custom_dir.with_name("moved"))
-    assert get_custom(moved).builder.data_path == old
+@pytest.mark.parametrize("move", [os.rename, shutil.copytree])
+def test_moved_or_copied_folder_is_the_same_build(custom_dir, get_custom, capsys, move):
+    old = get_custom(custom_dir)
+    labels_of(old)
+    move(custom_dir, custom_dir.with_name("moved"))
+    os.utime(custom_dir.with_name("moved") / "images/a.jpg")
+    capsys.readouterr()
+    new = get_custom(custom_dir.with_name("moved"))
+    labels_of(new)
+    assert new.fingerprint == old.fingerprint and capsys.readouterr().err == ""
+
+
+def test_image_replaced_by_one_of_the_same_size_and_time_is_another_build(custom_dir, get_custom):
+    file = custom_dir / "images/c.jpg"
+    old, times = (
+        get_custom(custom_dir).fingerprint,
+        (file.stat().st_atime_ns, file.stat().st_mtime_ns),
+    )
+    data = bytearray(file.read_bytes())
+    data[-20] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=times)
+    assert get_custom(custom_dir).fingerprint != old
 
 
 def test_classes_of_a_folder_can_be_selected(custom_dir, get_custom):

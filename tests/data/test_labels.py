@@ -1,16 +1,14 @@
 import numpy as np
 import pytest
 
-from fcn_jax.data.labels import (
-    CAMVID,
-    NYUD,
-    PASCAL_CONTEXT,
-    SHAPES,
-    SIFTFLOW,
-    SIFTFLOW_GEOMETRIC,
-    VOC,
-    LabelSet,
-)
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.sets.camvid import LABELS as CAMVID
+from fcn_jax.data.sets.nyud import LABELS as NYUD
+from fcn_jax.data.sets.pascal_context import LABELS as PASCAL_CONTEXT
+from fcn_jax.data.sets.shapes import LABELS as SHAPES
+from fcn_jax.data.sets.siftflow import GEOMETRIC_LABELS as SIFTFLOW_GEOMETRIC
+from fcn_jax.data.sets.siftflow import SEMANTIC_LABELS as SIFTFLOW
+from fcn_jax.data.sets.voc import LABELS as VOC
 from fcn_jax.ops.palette import VOID_COLOR, voc_palette
 
 IN_VOC_COLORS = [VOC, PASCAL_CONTEXT, SIFTFLOW, SIFTFLOW_GEOMETRIC, NYUD]
@@ -33,7 +31,7 @@ def test_label_set_rejects_missing_color():
 
 @pytest.mark.parametrize("labels", IN_VOC_COLORS)
 def test_voc_colors_are_its_colour_map(labels):
-    np.testing.assert_array_equal(labels.colors, voc_palette(labels.num_classes))
+    np.testing.assert_array_equal(labels.colors, voc_palette(num_colors=labels.num_classes))
     assert VOID_COLOR not in labels.colors
 
 

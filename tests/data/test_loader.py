@@ -95,7 +95,7 @@ def test_first_200_batches_of_processes_interleave_to_those_of_one(many, referen
 @pytest.mark.parametrize("num_devices", [1, 2, 4])
 def test_first_200_batches_on_devices_are_those_of_one(reference, num_devices):
     for batch in reference:
-        shards = parallel.shard(batch, num_devices)
+        shards = parallel.get_devices(count=num_devices).shard(batch)
         for name, array in shards.items():
             assert len(array) == num_devices
             np.testing.assert_array_equal(np.concatenate(array), batch[name])
@@ -276,3 +276,13 @@ def test_eval_batches_do_not_depend_on_threads(pairs):
 def test_eval_batches_rejects_size_multiple():
     with pytest.raises(ValueError, match="size_multiple=0 must be"):
         eval_batches([], batch_size=1, size_multiple=0)
+
+
+def test_image_without_label_is_evaluated_as_all_void():
+    class Photos(list):
+        def __getitem__(self, index):
+            return {"id": str(index), "image": np.full((9 + index, 7, 3), index, np.uint8)}
+
+    (batch,) = eval_batches(Photos([0, 1]), batch_size=3, size_multiple=16)
+    assert batch["ids"] == ["0", "1", ""] and batch["sizes"].tolist() == [[9, 7], [10, 7], [0, 0]]
+    assert (batch["labels"] == 255).all() and (batch["images"][1, :10, :7] == 1).all()

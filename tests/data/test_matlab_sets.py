@@ -1,18 +1,15 @@
 """NYUDv2, Pascal Context and SIFT Flow: lists of ids, an image and a `.mat` file for each."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
 
 from fcn_jax.data.checkup import check_folder
-from fcn_jax.data.datasets import PUBLISHED, find_published
-from fcn_jax.data.labels import NYUD, PASCAL_CONTEXT, SIFTFLOW, SIFTFLOW_GEOMETRIC
-from fcn_jax.data.sets import pascal_context
-from fcn_jax.data.sets.folder_set import ListedConfig
-from fcn_jax.data.sets.splits import PublishedReader
+from fcn_jax.data.datasets import DATASETS, load_set
+from fcn_jax.data.sets import nyud, pascal_context, siftflow
+from fcn_jax.data.sets.folder_set import FolderConfig
+from fcn_jax.data.sets.pascal_context import LABELS as PASCAL_CONTEXT
 
 from .conftest import (
     CONTEXT_VALUES,
@@ -23,10 +20,10 @@ from .conftest import (
 )
 
 LABELS = {
-    "nyud": NYUD,
+    "nyud": nyud.LABELS,
     "pascal_context": PASCAL_CONTEXT,
-    "siftflow": SIFTFLOW,
-    "siftflow_geometric": SIFTFLOW_GEOMETRIC,
+    "siftflow": siftflow.SEMANTIC_LABELS,
+    "siftflow_geometric": siftflow.GEOMETRIC_LABELS,
 }
 every_set = pytest.mark.parametrize("name", MATLAB_SETS)
 
@@ -107,21 +104,20 @@ def test_splits_are_those_of_the_papers(name, splits, folder, get_published):
 )
 def test_lists_of_the_published_sizes_make_splits_of_the_published_sizes(name, sizes, splits):
     ids = {split: [f"{split}{i}" for i in range(size)] for split, size in sizes.items()}
-    config = ListedConfig(name="x", source_dir="", ids=ids)
-    reader = PublishedReader(find_published(name), {name: SimpleNamespace(builder_config=config)})
+    reader = load_set(name).make_reader([FolderConfig(name="x", part=name, ids=ids)], "")
     assert {split: len(picks) for split, picks in reader.splits.items()} == splits
-    assert reader.find_differences() == []
+    assert load_set(name).find_differences(reader.splits) == []
 
 
 @every_set
 def test_part_of_a_set_is_always_said_in_one_line(name, folder, get_published, capsys):
-    title = find_published(name).title
+    title = load_set(name).title
     for _ in range(2):
         get_published(name, folder)
         out, err = capsys.readouterr()
         assert out == "" and err.count("\n") == 1
         for split, ids in MATLAB_SETS[name].lists.items():
-            size = find_published(name).splits[split].num_images
+            size = load_set(name).splits[split].num_images
             assert f"{name}: not all of {title} is in {folder}: " in err
             assert f"{split} {len(ids)} of {size}" in err
 
@@ -180,8 +176,9 @@ def test_every_pixel_that_is_checked_is_built(name, folder, get_published):
         assert {facts.label_kind for facts in checkup.read(split)} == {"MATLAB"}
 
 
-def test_every_published_set_has_its_name():
-    assert [find_published(name).name for name in PUBLISHED] == list(PUBLISHED)
+def test_every_set_has_its_name():
+    names = [name for name in DATASETS if hasattr(load_set(name), "survey")]
+    assert len(names) >= 7 and [load_set(name).name for name in names] == names
 
 
 # --- where the folder is ----------------------------------------------------------------------

@@ -1,12 +1,10 @@
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from fcn_jax.data.sets.folder_set import ListedConfig
-from fcn_jax.data.sets.pascal import PASCAL_VOC
-from fcn_jax.data.sets.splits import PublishedReader
+from fcn_jax.data.sets import voc
+from fcn_jax.data.sets.folder_set import FolderConfig
 
 from .conftest import write_sbd, write_voc
 
@@ -36,13 +34,10 @@ def whole(tmp_path):
 
 
 def make_pascal(lists):
-    return PublishedReader(
-        PASCAL_VOC,
-        {
-            part: SimpleNamespace(builder_config=ListedConfig(name="x", source_dir=part, ids=ids))
-            for part, ids in lists.items()
-        },
-    )
+    configs = [
+        FolderConfig(name="x", part=part, source_dir=part, ids=ids) for part, ids in lists.items()
+    ]
+    return voc.DATA_SET.make_reader(configs, "")
 
 
 def ids_of(dataset, split):
@@ -165,7 +160,7 @@ def test_lists_of_the_published_sizes_make_splits_of_the_published_sizes():
             "voc2011": {"train": train[:1112], "val": val[545 - 375 : 545 + 736]},
         }
     )
-    assert reader.find_differences() == []
+    assert voc.DATA_SET.find_differences(reader.splits) == []
     assert {split: len(picks) for split, picks in reader.splits.items()} == {
         "train": 1464,
         "val": 1449,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fcn_jax.data.labels import SHAPES
 from fcn_jax.data.sets import records, shapes
+from fcn_jax.data.sets.shapes import LABELS as SHAPES
 
 NUM_SCENES = 30
 

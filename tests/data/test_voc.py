@@ -6,10 +6,10 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from fcn_jax.data.labels import VOC
-from fcn_jax.data.sets import folder_set as listed
+from fcn_jax.data.files.lists import read_ids
 from fcn_jax.data.sets import voc
-from fcn_jax.data.sets.records import find_only_build
+from fcn_jax.data.sets.folder_set import find_only_build
+from fcn_jax.data.sets.voc import LABELS as VOC
 from fcn_jax.ops.palette import VOID_COLOR, full_palette
 
 from .conftest import VOC_LISTS, save_palette_label, save_sbd_label, write_sbd, write_voc
@@ -113,8 +113,8 @@ def test_changed_files_are_another_build(voc_dir, folder, get_voc):
 
 def test_metadata_hold_the_ids(voc_dir, folder, get_voc, tmp_path):
     get_voc(voc_dir).source("val")
-    _, metadata = find_only_build(voc.Voc2012, data_dir=str(tmp_path / "built"))
-    assert metadata == {"source_dir": str(folder), "ids": VOC_LISTS, "subsets": {}}
+    build = find_only_build("voc2012", data_dir=str(tmp_path / "built"))
+    assert (build.source_dir, build.ids, build.subsets) == (str(folder), VOC_LISTS, {})
 
 
 def test_rgb_label_is_read_through_the_palette_of_voc(voc_dir, folder, get_voc):
@@ -211,7 +211,7 @@ def test_voc_rejects_list(voc_dir, folder, get_voc, text, message):
 
 def test_list_with_windows_line_ends_spaces_and_byte_order_mark_is_read(tmp_path):
     (tmp_path / "val.txt").write_bytes(b"\xef\xbb\xbf2007_000033 \r\n\r\n\t2008_000007\r\n")
-    assert listed.read_ids(tmp_path / "val.txt") == ["2007_000033", "2008_000007"]
+    assert read_ids(tmp_path / "val.txt") == ["2007_000033", "2008_000007"]
 
 
 def test_voc_rejects_truncated_jpeg(voc_dir, folder, get_voc):
@@ -273,7 +273,7 @@ PART_COUNTS = {
 @pytest.fixture(scope="module")
 def real_folder() -> Path:
     folder = os.environ.get("FCN_JAX_VOC2012", "")
-    found = voc.Voc2012.layout.find(Path(folder)) if folder else None
+    found = voc.VOC2012.find(Path(folder)) if folder else None
     if not found:
         pytest.skip("set FCN_JAX_VOC2012 to a folder VOCdevkit to run this")
     return found
@@ -295,7 +295,7 @@ def test_real_voc_is_read_as_it_is(real_folder, get_voc):
 
 @pytest.mark.slow
 def test_real_voc_has_the_known_number_of_images_per_class(real_folder):
-    ids = listed.make_config(voc.Voc2012.layout, real_folder).ids
+    ids = voc.VOC2012.survey(real_folder, VOC, voc.EXPECTED_FILES).ids
     assert not set(ids["train"]) & set(ids["val"])
     if tuple(map(len, ids.values())) != (491, 502):
         pytest.skip("the numbers are those of the 993-image part of VOC2012")

@@ -35,20 +35,20 @@ class Net(NamedTuple):
         label: the first pixel whose label it trains on; every 8th follows.
     """
 
-    trunk: list
+    backbone: list
     fc6: list[tuple[int, int]]
     pool5a: bool = False
     sides: bool = False
     stride: int = 8
     trim: int = 0
-    train_trunk: list = POOL3
+    train_backbone: list = POOL3
     label: int = 0
 
 
 NETS = {
-    "vgg16_deeplab": Net(NOUP, [(4, 6)], trim=7, train_trunk=NOUP_TRAIN, label=1),
-    "vgg16_deeplab_4x4": Net(NOUP, [(8, 12)], trim=7, train_trunk=NOUP_TRAIN, label=1),
-    "vgg16_deeplab_7x7": Net(NOUP, [(4, 12)], trim=7, train_trunk=NOUP_TRAIN, label=1),
+    "vgg16_deeplab": Net(NOUP, [(4, 6)], trim=7, train_backbone=NOUP_TRAIN, label=1),
+    "vgg16_deeplab_4x4": Net(NOUP, [(8, 12)], trim=7, train_backbone=NOUP_TRAIN, label=1),
+    "vgg16_deeplab_7x7": Net(NOUP, [(4, 12)], trim=7, train_backbone=NOUP_TRAIN, label=1),
     "vgg16_deeplab_largefov": Net(POOL3, [(12, 12)], pool5a=True),
     "vgg16_deeplab_msc": Net(POOL3, [(4, 6)], sides=True),
     "vgg16_deeplab_msc_largefov": Net(POOL3, [(12, 12)], pool5a=True, sides=True),
@@ -68,8 +68,8 @@ def _by_hand(net, params, images, *, train):
 
     blob = (images - np.array([122.67892, 116.66877, 104.00699]))[..., ::-1]
     taps = {"data": blob}
-    trunk = net.train_trunk if train else net.trunk
-    for stage, (convs, rate, kernel, stride, pad) in enumerate(trunk, start=1):
+    backbone = net.train_backbone if train else net.backbone
+    for stage, (convs, rate, kernel, stride, pad) in enumerate(backbone, start=1):
         for index in range(1, convs + 1):
             name = f"conv{stage}_{index}"
             blob = conv(name, blob, layers=params["backbone"], pad=rate, rate=rate)

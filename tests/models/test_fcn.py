@@ -281,7 +281,7 @@ def test_upscore_pad_is_one_transposed_convolution_cut_at_the_top_left(
 
 
 def test_upscore_pad_displaces_the_logits_by_half_the_stride_less_half_a_pixel():
-    rows = layer_table(_small(ONTO, upscore_pad=16), height=320, width=480)
+    rows = layer_table(_small(ONTO, upsampling="learned", upscore_pad=16), height=320, width=480)
     assert (rows[-1].height, rows[-1].width) == (320, 480)
     # What logit 0 was computed from lies above and left of the image.
     assert (rows[-1].stride, rows[-1].start) == (1, -15.5)

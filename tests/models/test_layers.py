@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.models.layers import BatchNorm, Blob, Conv
+from fcn_jax.models.layers import Blob, Conv, NormSpec
 from fcn_jax.ops.conv.conv import conv
 from fcn_jax.ops.geometry import Window
 
 
 @pytest.mark.parametrize(("frozen", "train"), [(True, True), (True, False), (False, False)])
 def test_stored_statistics_normalise_by_their_formula_and_so_do_the_gradients(rng, frozen, train):
-    layer, norm = Window(3, pad=1), BatchNorm(frozen=frozen, epsilon=0.1)
+    layer, norm = Window(3, pad=1), NormSpec(frozen=frozen, epsilon=0.1)
     module = Conv(4, layer, norm=norm, activation=None)
     images = jnp.asarray(rng.normal(size=(2, 6, 5, 3)), jnp.float32)
 

@@ -199,19 +199,29 @@ def test_every_feature_is_computed_in_the_type_that_is_asked_for():
 # --- the hole algorithm -----------------------------------------------------------------------
 
 
+LATE_STRIDE = {"strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu"}
+LATE_TAPS = {"bottleneck1": 2, "bottleneck3": 4, "bottleneck10": 8, "bottleneck13": 16}
+
+
 @pytest.mark.parametrize(
-    ("ceil", "size", "output_stride"),
-    [(False, (61, 90), 8), (False, (61, 90), 4), (True, (65, 97), 8)],
+    ("options", "taps", "size", "output_stride"),
+    [
+        ({}, STRIDES, (61, 90), 8),
+        ({}, STRIDES, (61, 90), 4),
+        ({"ceil": True}, STRIDES, (65, 97), 8),
+        (LATE_STRIDE, LATE_TAPS, (61, 90), 16),
+        (LATE_STRIDE, LATE_TAPS, (61, 90), 8),
+    ],
 )
 def test_atrous_net_sampled_at_the_old_stride_equals_the_strided_net(
-    rng, draw_variables, ceil, size, output_stride
+    rng, draw_variables, options, taps, size, output_stride
 ):
-    strided = MobileNetV2(width=WIDTH, ceil=ceil)
-    atrous = MobileNetV2(width=WIDTH, ceil=ceil, output_stride=output_stride)
+    strided = MobileNetV2(width=WIDTH, **options)
+    atrous = MobileNetV2(width=WIDTH, output_stride=output_stride, **options)
     variables = draw_variables(strided)
     images = jnp.asarray(rng.integers(0, 256, (1, *size, 3)), jnp.float32)
     coarse, fine = (_features(model, variables, images) for model in (strided, atrous))
-    for name, stride in {**STRIDES, "conv_last": 32}.items():
+    for name, stride in {**taps, "conv_last": 32}.items():
         step = max(1, stride // output_stride)
         actual, expected = fine[name][:, ::step, ::step], coarse[name]
         # The same products, in another order.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fcn_jax.models.layer_table import layer_table
-from fcn_jax.models.layers import BatchNorm
+from fcn_jax.models.layers import NormSpec
 from fcn_jax.models.preprocess import TORCHVISION
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.zoo import get_model
@@ -104,7 +104,7 @@ def test_preprocessing_scales_to_one_and_normalises(rng):
 
 
 def test_norm_has_the_momentum_and_epsilon_of_torchvision():
-    assert BatchNorm() == BatchNorm(frozen=False, axis_name=None, momentum=0.9, epsilon=1e-5)
+    assert NormSpec() == NormSpec(frozen=False, axis_name=None, momentum=0.9, epsilon=1e-5)
 
 
 # --- sizes and positions ----------------------------------------------------------------------

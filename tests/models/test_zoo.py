@@ -1,19 +1,41 @@
 """Every network by its name: it initialises, normalises and computes as it is told to."""
 
 import inspect
-from functools import cache
+import json
+import re
+from functools import cache, partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.ours import make_model
+from benchmarks.fcn_jax_networks import make_model
+from fcn_jax.models.alexnet import AlexNet
+from fcn_jax.models.deeplab import DeepLab
+from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layer_table import layer_table
-from fcn_jax.models.layers import BatchNorm
+from fcn_jax.models.layers import NormSpec
+from fcn_jax.models.mobilenet import MobileNetV2
+from fcn_jax.models.networks import Network, atrous_deeplab, plain_fcn, vgg16_deeplab
 from fcn_jax.models.preprocess import CAFFE, TORCHVISION
-from fcn_jax.models.zoo import MODELS, get_model
+from fcn_jax.models.resnet import ResNet
+from fcn_jax.models.vgg import VGG16
+from fcn_jax.models.zoo import (
+    ALEXNET_FCN,
+    ASPP,
+    FCN8S,
+    MODELS,
+    VGG16_FCN,
+    build,
+    find_takers,
+    get_model,
+    get_weight_options,
+)
 from fcn_jax.ops.geometry import receptive_field
+
+ROOT = Path(__file__).parents[2]
 
 TINY = {"width": 1 / 32, "fc_channels": 8, "side_channels": 4}
 SMALL = {**TINY, "padding": "same", "dropout": 0.0}
@@ -30,9 +52,18 @@ FAMILIES = [
 ]
 
 
+def _defaults(name):
+    """All options of a network."""
+    return {
+        key: option.default
+        for taker in find_takers(name)
+        for key, option in inspect.signature(taker).parameters.items()
+    }
+
+
 def _make(name, given, **options):
-    """Makes a network with those of the given options that its constructor knows."""
-    known = inspect.signature(MODELS[name]).parameters
+    """Makes a network with those of the given options that it knows."""
+    known = _defaults(name)
     given = {key: value for key, value in given.items() if key in known}
     return get_model(name, num_classes=3, **{**given, **options})
 
@@ -84,6 +115,102 @@ def test_logits_have_the_size_of_the_image_at_any_size(name):
     for height, width in [(1, 1), (2, 70), (32, 33), (64, 7), (101, 31)]:
         logits, _ = _init(_small(name), jax.ShapeDtypeStruct((1, height, width, 3), "float32"))
         assert logits.shape == (1, height, width, 3)
+
+
+# --- backbones, heads and their options -------------------------------------------------------
+
+
+SKIPPING = partial(FCN, skips=(16, 8, 4))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Network(VGG16, SKIPPING, VGG16_FCN),
+        Network(VGG16, SKIPPING, plain_fcn),
+        Network(VGG16, DeepLab, vgg16_deeplab),
+        Network(AlexNet, FCN8S, ALEXNET_FCN),
+        Network(AlexNet, FCN8S, plain_fcn),
+        *(
+            Network(backbone, head, join)
+            for backbone in (MobileNetV2, partial(ResNet, depth=34), partial(ResNet, depth=50))
+            for head, join in ((SKIPPING, plain_fcn), (DeepLab, atrous_deeplab), (DeepLab, ASPP))
+        ),
+        *(
+            Network(
+                partial(AlexNet, pad=5, pool_pad=1), DeepLab, partial(join, output_stride=stride)
+            )
+            for join, stride in ((atrous_deeplab, 4), (atrous_deeplab, 8), (ASPP, 16))
+        ),
+    ],
+)
+def test_every_head_stands_on_every_backbone(network):
+    model = build(network, num_classes=3, width=1 / 32)
+    for height, width in ((33, 40), (65, 67), (35, 58)):
+        images = jax.ShapeDtypeStruct((1, height, width, 3), "uint8")
+        assert _init(model, images)[0].shape == (1, height, width, 3)
+
+
+def test_alexnet_computes_the_same_at_every_output_stride(rng, draw_variables):
+    """The finer map, sampled at the old stride, is the old map."""
+    images = jnp.asarray(rng.integers(0, 256, (1, 97, 129, 3)), jnp.uint8)
+    options = {"width": 1 / 8, "pad": 5, "pool_pad": 1}
+    variables = draw_variables(AlexNet(**options))
+    coarse, fine = (
+        AlexNet(output_stride=stride, **options).apply(variables, images, train=False)["pool5"].maps
+        for stride in (32, 4)
+    )
+    np.testing.assert_allclose(fine[:, ::8, ::8], coarse, rtol=1e-4, atol=1e-4 * coarse.max())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_option_has_one_taker_that_explains_it(name):
+    seen = []
+    for taker in find_takers(name):
+        options = inspect.signature(taker).parameters
+        assert all(option.kind is option.KEYWORD_ONLY for option in options.values())
+        seen += options
+        text = inspect.getdoc(taker.func).partition("\nArgs:\n")[2]
+        text = text or inspect.getdoc(taker.func).partition("\nAttributes:\n")[2]
+        explained = re.findall(r"^    (\w+): [A-Z]", text, re.MULTILINE)
+        assert set(options) <= set(explained)
+    assert len(seen) == len(set(seen)) and {"width", "norm", "preprocess", "dtype"} <= set(seen)
+    assert not {"name", "parent", "num_classes", "axis_name"} & set(seen)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_saying_the_defaults_changes_nothing(name):
+    said = get_model(name, num_classes=3, **_defaults(name))
+    assert said == get_model(name, num_classes=3)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/results/*/config.json")), ids=str)
+def test_networks_of_filed_runs_can_still_be_made(path):
+    section = json.loads(path.read_text())["model"]
+    section = {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
+    assert set(section) - {"name"} <= set(_defaults(section["name"]))
+    get_model(num_classes=3, **section)
+
+
+def test_skips_are_names_or_strides():
+    named = _tiny("vgg16_fcn8s", skips=("pool4", "pool3"))
+    assert _init(named) == _init(_tiny("vgg16_fcn8s"))
+    assert "score_pool3" in _init(named)[1]["params"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "options"),
+    [
+        ("mobilenetv2_fcn8s", {"first_expand": True, "strides": (1, 2, 2, 1, 2, 2, 1)}, None),
+        ("mobilenetv2_deeplab_largefov", {"activation": "relu"}, None),
+        ("resnet18_fcn8s", {"depth": 34}, {}),
+        ("vgg16_fcn8s", {}, {}),
+    ],
+)
+def test_options_that_weights_depend_on_are_known(name, given, options):
+    found = get_weight_options(get_model(name, num_classes=2, **given))
+    defaults = {key: _defaults(name)[key] for key in found}
+    assert found == (defaults | given if options is None else options)
 
 
 # --- where the logits look --------------------------------------------------------------------
@@ -145,7 +272,7 @@ def test_only_batch_norm_in_training_changes_the_statistics(rng, draw_variables,
 def test_benchmarks_freeze_the_norm_where_a_network_comes_with_one(name):
     norm = make_model(name, num_classes=2, dtype="float32").backbone.norm
     # As released: VGG16 and AlexNet are older than batch norm.
-    expected = None if name.startswith(("vgg16", "alexnet")) else BatchNorm(frozen=True)
+    expected = None if name.startswith(("vgg16", "alexnet")) else NormSpec(frozen=True)
     assert norm == expected
 
 
@@ -176,6 +303,24 @@ def test_heads_on_backbones_without_a_classifier_have_no_norm(name):
     assert set(variables["batch_stats"]) == {"backbone"}
     head = {key: set(layer) for key, layer in variables["params"].items() if key != "backbone"}
     assert head and all(leaves == {"kernel", "bias"} for leaves in head.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "head_norm", "expected"),
+    [
+        ("resnet18_deeplab_largefov", "frozen", "batch", NormSpec(axis_name="d")),
+        ("resnet18_deeplab_largefov", "frozen", "same", NormSpec(frozen=True, axis_name="d")),
+        ("vgg16_deeplab_largefov", "batch", "none", None),
+        ("vgg16_fcn8s", "none", "batch", NormSpec(axis_name="d")),
+        ("vgg16_fcn8s", "batch", "same", NormSpec(axis_name="d")),
+    ],
+)
+def test_a_head_has_a_norm_of_its_own(name, norm, head_norm, expected):
+    model = _tiny(name, norm=norm, head_norm=head_norm, axis_name="d")
+    assert model.norm == expected
+    _, variables = _init(model)
+    assert ("norm" in variables["params"]["fc6"]) == (expected is not None)
+    assert ("backbone" in variables.get("batch_stats", {})) == (norm != "none")
 
 
 def test_dropout_acts_in_training_alone(rng, draw_variables):
@@ -237,6 +382,15 @@ def test_get_model_rejects_an_unknown_norm(name):
     expected = "unknown model.norm 'group'; known: none, batch, frozen"
     with pytest.raises(ValueError, match=expected):
         get_model(name, num_classes=2, norm="group")
+
+
+@pytest.mark.parametrize(
+    "name", ["vgg16_fcn8s", "vgg16_deeplab_largefov", "mobilenetv2_deeplab_largefov"]
+)
+def test_get_model_rejects_an_unknown_norm_of_the_head(name):
+    expected = "unknown model.head_norm 'group'; known: same, none, batch, frozen"
+    with pytest.raises(ValueError, match=expected):
+        get_model(name, num_classes=2, head_norm="group")
 
 
 def test_get_model_rejects_float16():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn_jax.data.labels import VOC
+from fcn_jax.data.sets.voc import LABELS as VOC
 from fcn_jax.ops.palette import VOID_COLOR, full_palette, save_label_png, voc_palette
 from tests import oracles
 
@@ -23,7 +23,7 @@ def test_voc_classes_are_unchanged():
 
 @pytest.mark.parametrize("num_colors", [1, 21, 256])
 def test_voc_palette_begins_alike_at_every_length(num_colors):
-    np.testing.assert_array_equal(voc_palette(num_colors), voc_palette()[:num_colors])
+    np.testing.assert_array_equal(voc_palette(num_colors=num_colors), voc_palette()[:num_colors])
 
 
 def test_voc_palette_gives_every_index_its_own_color():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 
 from fcn_jax.ops.geometry import Window, output_size
 from fcn_jax.ops.pool import avg_pool, max_pool
@@ -155,3 +155,18 @@ def test_max_pool_gradient_of_ties_matches_a_search_in_reading_order(rng, layer)
 def test_pooling_rejects_maps_smaller_than_the_window(pool):
     with pytest.raises(ValueError, match="2 pixels are too few for a window of 3"):
         pool(jnp.zeros((1, 2, 2, 1)), Window(3))
+
+
+@pytest.mark.parametrize("mode", POOL)
+@pytest.mark.parametrize(
+    "layer",
+    [Window(2, 2, ceil=True), Window(2, 2, 1, ceil=True), Window(3, 1, 1, ceil=True)],
+    ids=str,
+)
+def test_symbolic_sizes_give_what_numbers_give(rng, mode, layer):
+    run = jax.jit(lambda maps: POOL[mode](maps, layer))
+    sizes = export.symbolic_shape("b, h, w")
+    program = export.export(run)(jax.ShapeDtypeStruct((*sizes, 2), "float32"))
+    for size in ((5, 8), (1, 7)):
+        maps = _maps(rng, *size)
+        np.testing.assert_array_equal(program.call(maps), run(maps))

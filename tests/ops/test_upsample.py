@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from fcn_jax.ops.geometry import Upscore, output_size
 from fcn_jax.ops.upsample import (
@@ -175,3 +176,15 @@ def test_bilinear_upscore_is_conv_transpose_with_the_diagonal_bilinear_kernel(rn
 def test_conv_transpose_keeps_the_dtype():
     maps, taps = jnp.ones((1, 2, 2, 1), jnp.bfloat16), jnp.ones((4, 4, 1, 2), jnp.bfloat16)
     assert conv_transpose(maps, taps, Upscore(4, 2)).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("layer", [Upscore(4, 2), Upscore(63, 32), align_corners(8)], ids=str)
+def test_symbolic_sizes_give_what_numbers_give(rng, layer):
+    taps = jnp.asarray(rng.normal(size=(layer.kernel, layer.kernel, 3, 2)), jnp.float32)
+    run = jax.jit(lambda maps: (bilinear_upscore(maps, layer), conv_transpose(maps, taps, layer)))
+    sizes = export.symbolic_shape("b, h, w")
+    program = export.export(run)(jax.ShapeDtypeStruct((*sizes, 3), "float32"))
+    for size in ((1, 1), (5, 4)):
+        maps = _maps(rng, *size)
+        for ours, theirs in zip(program.call(maps), run(maps), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)  # sums in another order

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from fcn_jax.data.datasets import DATASETS, Dataset
-from fcn_jax.data.labels import SHAPES
+from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.models.zoo import get_model
-from fcn_jax.train import parallel
+from fcn_jax.train import loop, parallel
+from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.setup import make_setup
 from fcn_jax.train.state import init_variables
 
 NUM_CLASSES = SHAPES.num_classes
@@ -83,7 +85,6 @@ def make_config() -> dict:
             "num_steps": 6,
             "batch_size": 4,
             "iter_size": 1,
-            "normalize": True,
             "log_every": 1,
             "eval_every": 3,
             "checkpoint_every": 2,
@@ -142,3 +143,24 @@ def random_variables():
         return {**ones, "params": params}
 
     return draw
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    """Bit-identity is promised for one number of devices; one is the fastest here."""
+    first = parallel.get_devices(count=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fcn_jax.train.parallel.get_devices", lambda count=None: first)
+        yield
+
+
+def run(config, workdir):
+    return loop.train(config, workdir, experiment="tiny", command="python launch.py train")
+
+
+def last_state(config, workdir):
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        return checkpoints.restore(checkpoints.latest_step, like=make_setup(config).state)
+    finally:
+        checkpoints.close()

@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
+from fcn_jax.errors import UserError
 from fcn_jax.train import parallel
-from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.checkpoint import Checkpoints, find_newest_step
 from fcn_jax.train.state import init_state
 
 
@@ -41,17 +42,35 @@ def test_state_comes_back_bit_by_bit(checkpoints, rng):
 
 
 def test_state_of_four_devices_is_restored_on_one(checkpoints):
-    checkpoints.save(1, parallel.replicate(make_state(3.0), parallel.get_devices(4)))
-    one = parallel.get_devices(1)
-    state = parallel.replicate(checkpoints.restore(1, like=make_state(0.0)), one)
+    checkpoints.save(1, parallel.get_devices(count=4).replicate(make_state(3.0)))
+    state = parallel.get_devices(count=1).replicate(checkpoints.restore(1, like=make_state(0.0)))
     np.testing.assert_array_equal(state.params["score_fr"]["kernel"], [3.0, 3.0, 3.0])
-    assert state.step.devices() == set(one)
+    assert state.step.devices() == {jax.local_devices()[0]}
 
 
 def test_checkpoint_of_another_network_is_rejected(checkpoints):
     checkpoints.save(1, make_state(1.0))
     with pytest.raises(ValueError, match="checkpoint 1 in .* does not fit this network"):
         checkpoints.restore(1, like=make_state(1.0, size=4))
+
+
+def test_variables_of_another_network_are_rejected(checkpoints):
+    checkpoints.save(1, make_state(1.0))
+    variables = checkpoints.read_variables(1, like=make_state(2.0).variables)
+    np.testing.assert_array_equal(variables["params"]["score_fr"]["kernel"], [1.0, 1.0, 1.0])
+    message = r"params/score_fr/kernel is \(3,\) there, \(4,\) here"
+    with pytest.raises(UserError, match=message):
+        checkpoints.read_variables(1, like=make_state(1.0, size=4).variables)
+    with pytest.raises(UserError, match="params/fc7/bias is missing there"):
+        checkpoints.read_variables(1, like={"params": {"fc7": {"bias": np.zeros(3)}}})
+
+
+def test_newest_step_is_found_without_opening(checkpoints, tmp_path):
+    assert find_newest_step(tmp_path / "nowhere") == find_newest_step(tmp_path) == 0
+    for step in (9, 10):
+        checkpoints.save(step, make_state(1.0), mean_iou=1 / step)
+    (tmp_path / "11.orbax-checkpoint-tmp").mkdir()  # as a kill leaves it
+    assert find_newest_step(tmp_path) == checkpoints.latest_step == 10
 
 
 def test_reader_leaves_a_training_that_writes_in_peace(checkpoints, tmp_path):

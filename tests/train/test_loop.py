@@ -14,27 +14,17 @@ import pytest
 
 from fcn_jax.commands import door
 from fcn_jax.data.datasets import DATASETS
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.ops.metrics import scores
-from fcn_jax.train import loop, setup
+from fcn_jax.train import loop, parallel, setup
 from fcn_jax.train.checkpoint import Checkpoints
-from fcn_jax.train.evaluator import Evaluator
+from fcn_jax.train.evaluation import Evaluator
+from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.setup import make_setup
-from tests.train.conftest import make_config
+from tests.train.conftest import last_state, make_config, run
 
-pytestmark = pytest.mark.usefixtures("plain_conv")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_device():
-    """Bit-identity is promised for one number of devices; one is the fastest here."""
-    first = jax.local_devices()[:1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fcn_jax.train.parallel.get_devices", lambda count=None: first)
-        yield
-
-
-def run(config, workdir):
-    return loop.train(config, workdir, experiment="tiny", command="python launch.py train")
+pytestmark = pytest.mark.usefixtures("plain_conv", "one_device")
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +39,6 @@ def whole(tmp_path_factory, one_device):
 def finished(whole, tmp_path):
     """A copy of it."""
     return shutil.copytree(whole, tmp_path / "finished")
-
-
-def last_state(config, workdir):
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    try:
-        return checkpoints.restore(checkpoints.latest_step, like=make_setup(config).state)
-    finally:
-        checkpoints.close()
 
 
 def newest_step(workdir):
@@ -153,15 +135,68 @@ def test_largest_gradient_of_a_window_is_not_a_number_if_one_is_not():
     assert math.isnan(loop._summarize(steps)["grad_norm"])
 
 
-def test_steps_before_a_failed_evaluation_are_kept(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("owner", "method", "error"),
+    [
+        (RunFolder, "write_eval", OSError),
+        (Evaluator, "score", MemoryError),
+        (Evaluator, "score", KeyboardInterrupt),  # of a second Ctrl-C
+    ],
+)
+def test_steps_before_a_failed_evaluation_are_kept(
+    config, tmp_path, monkeypatch, owner, method, error
+):
     def fail(*args, **options):
-        raise OSError("no space left")
+        raise error
 
-    monkeypatch.setattr(Evaluator, "__call__", fail)
+    monkeypatch.setattr(owner, method, fail)
     config["train"].update(checkpoint_every=0)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(error):
         run(config, tmp_path)
     assert newest_step(tmp_path) == 3
+
+
+def test_run_says_what_it_is(whole):
+    info = json.loads((whole / "run.json").read_text())
+    assert LabelSet.from_dict(info["labels"]) == SHAPES
+    assert info["num_classes"] == SHAPES.num_classes
+    assert info["num_params"] == sum(
+        leaf.size for leaf in jax.tree.leaves(make_setup(make_config()).state.params)
+    )
+    assert (info["output_stride"], info["finest_stride"]) == (32, 8)
+    (launch,) = info["launches"]
+    assert launch["devices"] == parallel.get_devices(count=1).names
+    assert launch["train_s"] > 0 and launch["eval_s"] > 0
+
+
+def test_config_of_a_run_is_resolved(whole):
+    config = json.loads((whole / "config.json").read_text())
+    assert config["loss"]["dice_weight"] == 0.0 and config["loss"]["divide_by"] == "pixels"
+
+
+def test_run_that_is_older_than_a_key_goes_on(config, whole, finished):
+    """Such a key has its default there, and an old name of a key is understood."""
+    file = finished / "config.json"
+    old = json.loads(file.read_text())
+    del old["loss"]["dice_weight"], old["loss"]["divide_by"], old["eval"]["boundary_px"]
+    old["train"]["normalize"] = True
+    file.write_text(json.dumps(old))
+    shutil.rmtree(finished / "checkpoints" / "6")
+    run(config, finished)
+    assert_same_bits(last_state(config, whole), last_state(config, finished))
+    config["loss"]["dice_weight"] = 0.5
+    with pytest.raises(ValueError, match="loss.dice_weight is 0.0 there and 0.5 here"):
+        run(config, finished)
+
+
+def test_run_that_divided_by_images_is_refused_to_one_that_does_not(config, finished):
+    file = finished / "config.json"
+    old = json.loads(file.read_text())
+    del old["loss"]["divide_by"]
+    old["train"]["normalize"] = False
+    file.write_text(json.dumps(old))
+    with pytest.raises(ValueError, match="loss.divide_by is 'images' there and 'pixels' here"):
+        run(config, finished)
 
 
 def test_evaluate_scores_a_run_again(whole, tmp_path, capsys):
@@ -200,6 +235,7 @@ def test_images_that_are_trained_on_are_not_scored(config, tiny_dataset, tmp_pat
     ("section", "key", "value", "message"),
     [
         ("train", "num_steps", 0, "train.num_steps=0 must be positive"),
+        ("loss", "divide_by", "pixel", "unknown loss.divide_by 'pixel'; known: pixels, images"),
         ("train", "batch_size", 0, "train.batch_size=0 must be a positive multiple"),
         ("augment", "crop_size", 0, "crop_size=0 must be"),
         ("eval", "size_multiple", 0, "eval.size_multiple=0 must be 1 or more"),

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from fcn_jax.train.optimizer import label_params, make_optimizer, make_schedule
+from fcn_jax.train.optimizer import label_params, make_optimizer
 from tests.oracles import load_golden
 
 PARAMS = {
@@ -18,6 +18,11 @@ CAFFE_DECAY = ((r".*/bias", 0.0), (r".*", 1.0))
 def names_and_leaves(tree):
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {"/".join(k.key for k in path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def make_schedule(schedule, **options):
+    _, rate = make_optimizer(PARAMS, name="sgd", schedule=schedule, **options)
+    return rate
 
 
 def test_sgd_is_caffes_to_the_letter():

@@ -1,6 +1,7 @@
 """Laws of one update: what the loss is, and that the devices do not show."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -34,9 +35,9 @@ EVERY_TERM = {
 }
 
 
-def step_once(model, variables, batch, *, num_devices=1, optimizer=None, loss=None, **options):
+def step_once(model, variables, batch, *, count=1, optimizer=None, loss=None, **options):
     optimizer = optimizer or optax.sgd(0.1)
-    devices = parallel.get_devices(num_devices)
+    devices = parallel.get_devices(count=count)
     train_step = make_train_step(
         model,
         optimizer,
@@ -46,8 +47,8 @@ def step_once(model, variables, batch, *, num_devices=1, optimizer=None, loss=No
         devices=devices,
         **options,
     )
-    state = parallel.replicate(init_state(variables, optimizer), devices)
-    return jax.device_get(train_step(state, parallel.shard(batch, num_devices)))
+    state = devices.replicate(init_state(variables, optimizer))
+    return jax.device_get(train_step(state, devices.shard(batch)))
 
 
 @pytest.mark.parametrize("name", ["vgg16_fcn32s", "vgg16_fcn16s", "vgg16_fcn8s"])
@@ -60,7 +61,7 @@ def test_first_loss_of_zero_scores_is_log_num_classes(make_model, name):
 
 
 def test_only_the_first_step_compiles(make_model, random_variables):
-    model, optimizer, devices = make_model(), optax.sgd(0.1), parallel.get_devices(2)
+    model, optimizer, devices = make_model(), optax.sgd(0.1), parallel.get_devices(count=2)
     train_step = make_train_step(
         model,
         optimizer,
@@ -69,10 +70,10 @@ def test_only_the_first_step_compiles(make_model, random_variables):
         ignore_label=VOID,
         devices=devices,
     )
-    state = parallel.replicate(init_state(random_variables(model), optimizer), devices)
+    state = devices.replicate(init_state(random_variables(model), optimizer))
     with count_compilations() as compilations:
         for _ in range(3):
-            state, _ = train_step(state, parallel.shard(make_batch(), len(devices)))
+            state, _ = train_step(state, devices.shard(make_batch()))
     assert compilations.count == 1 and compilations.compile_s > 0
 
 
@@ -91,8 +92,7 @@ def test_devices_do_not_change_a_step(make_model, random_variables, norm, loss):
     model = make_model(norm=norm)
     variables = random_variables(model)
     results = [
-        step_once(model, variables, make_batch(), num_devices=count, loss=loss)
-        for count in (1, 2, 4)
+        step_once(model, variables, make_batch(), count=count, loss=loss) for count in (1, 2, 4)
     ]
     for other, sums in results[1:]:
         assert sums["count"] == results[0][1]["count"]
@@ -120,7 +120,7 @@ def test_step_goes_down_the_gradient_of_the_whole_loss(make_model, random_variab
 
     value, grads = objective(variables["params"], batch["images"], batch["labels"])
     state, sums = step_once(
-        model, variables, batch, num_devices=2, optimizer=optax.sgd(1.0), loss=EVERY_TERM
+        model, variables, batch, count=2, optimizer=optax.sgd(1.0), loss=EVERY_TERM
     )
     np.testing.assert_allclose(sums["loss_sum"] / sums["count"], value, rtol=1e-5)
     jax.tree.map(
@@ -137,7 +137,11 @@ def test_caffe_sum_is_mean_times_pixels_per_image(make_model, random_variables):
     mean, sums = step_once(model, variables, batch, optimizer=optax.sgd(1e-3))
     pixels_per_image = float(sums["count"]) / len(batch["images"])
     total, _ = step_once(
-        model, variables, batch, optimizer=optax.sgd(1e-3 / pixels_per_image), normalize=False
+        model,
+        variables,
+        batch,
+        optimizer=optax.sgd(1e-3 / pixels_per_image),
+        loss={"divide_by": "images"},
     )
     for ours, theirs in zip(
         jax.tree.leaves(mean.params), jax.tree.leaves(total.params), strict=True
@@ -173,7 +177,7 @@ def test_parts_do_not_change_with_the_devices(make_model, random_variables):
     one, _ = step_once(
         model, variables, {name: array[order] for name, array in batch.items()}, iter_size=2
     )
-    two, _ = step_once(model, variables, batch, iter_size=2, num_devices=2)
+    two, _ = step_once(model, variables, batch, iter_size=2, count=2)
     for ours, theirs in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
@@ -188,38 +192,13 @@ def test_parts_do_not_change_with_the_devices(make_model, random_variables):
     ids=str,
 )
 def test_label_grid_takes_the_labels_under_the_units(size, grid, pixels):
-    labels = np.arange(size)[None, :, None] * 1000 + np.arange(size)[None, None]
+    labels = jnp.arange(size)[None, :, None] * 1000 + jnp.arange(size)[None, None]
     pixels = np.array(pixels)
     sampled = grid.sample(labels, (len(pixels), len(pixels)), ignore_label=-1)
     np.testing.assert_array_equal(sampled[0], pixels[:, None] * 1000 + pixels)
 
 
 def test_label_grid_is_void_beyond_the_image():
-    labels = np.zeros((1, 9, 12), np.int32)
+    labels = jnp.zeros((1, 9, 12), jnp.int32)
     sampled = LabelGrid(start=0, stride=8).sample(labels, (2, 3), ignore_label=255)
     np.testing.assert_array_equal(sampled, [[[0, 0, 255], [0, 0, 255]]])
-
-
-def test_dropout_differs_between_steps_and_devices():
-    devices = parallel.get_devices(2)
-    draw = parallel.parallel_apply(
-        lambda step, batch: jax.random.bits(parallel.device_key(jax.random.key(0), step)), devices
-    )
-    draws = [np.asarray(draw(np.int32(step), np.zeros((2, 1)))) for step in (0, 1)]
-    assert len(set(np.concatenate(draws).tolist())) == 4
-
-
-def test_check_batch_size_rejects_what_devices_do_not_divide():
-    with pytest.raises(ValueError, match="batch_size=6 must be .* 4 devices; try 4"):
-        parallel.check_batch_size(6, 4)
-    with pytest.raises(ValueError, match="batch_size=0"):
-        parallel.check_batch_size(0, 1)
-    with pytest.raises(ValueError, match="batch_size=4 .* 2 devices times iter_size=3; try 6"):
-        parallel.check_batch_size(4, 2, iter_size=3)
-    with pytest.raises(ValueError, match="iter_size=0"):
-        parallel.check_batch_size(4, 2, iter_size=0)
-
-
-def test_get_devices_rejects_more_than_there_are():
-    with pytest.raises(ValueError, match="9 devices"):
-        parallel.get_devices(9)

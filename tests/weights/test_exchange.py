@@ -13,11 +13,11 @@ import pytest
 
 from fcn_jax.models.preprocess import CAFFE, TORCHVISION
 from fcn_jax.models.zoo import get_model
-from fcn_jax.weights import naming as networks
+from fcn_jax.weights import naming as names
 from fcn_jax.weights.exporter import export_weights
 from fcn_jax.weights.files import load_weights, read_weights, write_safetensors
-from fcn_jax.weights.importer import find_layout, import_weights
-from fcn_jax.weights.naming import LAYOUTS
+from fcn_jax.weights.importer import find_naming, import_weights
+from fcn_jax.weights.naming import NAMINGS
 from fcn_jax.weights.transplant import transplant
 from tests.conftest import shapes_of
 from tests.weights.conftest import blob, draw_vgg16, write_caffemodel
@@ -39,37 +39,37 @@ def vgg16_file(tmp_path_factory, vgg16_layers):
     return write_caffemodel(path, vgg16_layers, form="v1")
 
 
-def draw(layout, rng, *, fc_channels=FC_CHANNELS):
-    """Draws a torch state dict of a layout, with a narrow classifier if it has fc6 and fc7."""
+def draw(naming, rng, *, fc_channels=FC_CHANNELS):
+    """Draws a torch state dict of a naming, with a narrow classifier if it has fc6 and fc7."""
     shapes = {}
-    for layer in layout.layers:
+    for layer in naming.layers:
         outs = layer.shape[:1]
         shapes[layer.kernel[1]] = layer.shape
         shapes |= dict.fromkeys([*layer.vectors.values(), *layer.folded.values()], outs)
-    channels = layout.layers[-1].shape[0] * layout.fc6_kernel**2
-    for name in layout.classifier[:-1]:
+    channels = naming.layers[-1].shape[0] * naming.fc6_kernel**2
+    for name in naming.classifier[:-1]:
         shapes |= {f"{name}.weight": (fc_channels, channels), f"{name}.bias": (fc_channels,)}
         channels = fc_channels
-    shapes[f"{layout.classifier[-1]}.weight"] = (10, channels or 5)
+    shapes[f"{naming.classifier[-1]}.weight"] = (10, channels or 5)
     return {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
 
 
-def empty(layout):
-    """The names and shapes of a layout, without memory."""
+def empty(naming):
+    """The names and shapes of a naming, without memory."""
     names = {}
-    for layer in layout.layers:
+    for layer in naming.layers:
         names[layer.kernel[1]] = np.broadcast_to(0.0, layer.shape)
         vector = np.broadcast_to(0.0, layer.shape[:1])
         names |= dict.fromkeys([*layer.vectors.values(), *layer.folded.values()], vector)
     return names
 
 
-ALL_LAYOUTS = [
-    pytest.param(network, layout, id=f"{network}-{layout.origin}-{len(empty(layout))}")
-    for network, known in LAYOUTS.items()
-    for layout in known
+ALL_NAMINGS = [
+    pytest.param(network, naming, id=f"{network}-{naming.origin}-{len(empty(naming))}")
+    for network, known in NAMINGS.items()
+    for naming in known
 ]
-FIRST_EXPAND = networks.mobilenet_v2(first_expand=True)
+FIRST_EXPAND = names.mobilenet_v2(first_expand=True)
 
 
 # --- names ------------------------------------------------------------------------------------
@@ -92,29 +92,29 @@ def _walk(tree, path=()):
 
 
 @pytest.mark.parametrize(
-    ("layout", "model", "options"),
+    ("naming", "model", "options"),
     [
-        (networks.vgg16("caffe", norm=False), "vgg16_fcn32s", {}),
-        (networks.vgg16("torchvision", norm=False), "vgg16_deeplab_largefov", {}),
-        (networks.vgg16("torchvision", norm=True), "vgg16_fcn8s", {"norm": "batch"}),
-        (networks.caffenet(), "alexnet_fcn32s", {}),
-        (networks.torchvision_alexnet(), "alexnet_fcn32s", {"one_tower": True}),
-        (networks.resnet(18), "resnet18_fcn32s", {}),
-        (networks.resnet(50), "resnet50_deeplab_largefov", {}),
-        (networks.resnet(101), "resnet101_deeplab_largefov", {}),
-        (networks.mobilenet_v2(first_expand=False), "mobilenetv2_fcn32s", {}),
+        (names.vgg16("caffe", norm=False), "vgg16_fcn32s", {}),
+        (names.vgg16("torchvision", norm=False), "vgg16_deeplab_largefov", {}),
+        (names.vgg16("torchvision", norm=True), "vgg16_fcn8s", {"norm": "batch"}),
+        (names.caffenet(), "alexnet_fcn32s", {}),
+        (names.torchvision_alexnet(), "alexnet_fcn32s", {"one_tower": True}),
+        (names.resnet(18), "resnet18_fcn32s", {}),
+        (names.resnet(50), "resnet50_deeplab_largefov", {}),
+        (names.resnet(101), "resnet101_deeplab_largefov", {}),
+        (names.mobilenet_v2(first_expand=False), "mobilenetv2_fcn32s", {}),
         (FIRST_EXPAND, "mobilenetv2_fcn32s", {"first_expand": True}),
         (
-            networks.mobilenet_v2(first_expand=False, conv_last=False),
+            names.mobilenet_v2(first_expand=False, conv_last=False),
             "mobilenetv2_deeplab_largefov",
             {},
         ),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )
-def test_layout_is_that_of_the_model_here(layout, model, options):
+def test_naming_is_that_of_the_model_here(naming, model, options):
     leaves = {}
-    for layer in layout.layers:
+    for layer in naming.layers:
         outs, *others = layer.shape
         leaves[layer.kernel[0]] = (*others[1:], others[0], outs)
         leaves |= dict.fromkeys(layer.vectors, (outs,))
@@ -129,52 +129,52 @@ def test_layout_is_that_of_the_model_here(layout, model, options):
     ],
 )
 def test_vgg16_has_the_numbers_of_torchvision(norm, numbers):
-    layers = networks.vgg16("torchvision", norm=norm).layers
+    layers = names.vgg16("torchvision", norm=norm).layers
     assert [layer.name for layer in layers] == [f"features.{number}" for number in numbers]
     norms = [f"features.{number + 1}" if norm else "" for number in numbers]
     assert [layer.norm for layer in layers] == norms
 
 
 @pytest.mark.parametrize(
-    ("layout", "total", "classifier"),
+    ("naming", "total", "classifier"),
     [
         # Learned numbers as torchvision's documentation states them, and those of the classifier.
-        (networks.vgg16("torchvision", norm=False), 138357544, [(25088, 4096), (4096, 4096), FC8]),
-        (networks.vgg16("torchvision", norm=True), 138365992, [(25088, 4096), (4096, 4096), FC8]),
-        (networks.torchvision_alexnet(), 61100840, [(9216, 4096), (4096, 4096), FC8]),
-        (networks.resnet(18), 11689512, [(512, 1000)]),
-        (networks.resnet(34), 21797672, [(512, 1000)]),
-        (networks.resnet(50), 25557032, [(2048, 1000)]),
-        (networks.resnet(101), 44549160, [(2048, 1000)]),
-        (networks.mobilenet_v2(first_expand=False), 3504872, [(1280, 1000)]),
+        (names.vgg16("torchvision", norm=False), 138357544, [(25088, 4096), (4096, 4096), FC8]),
+        (names.vgg16("torchvision", norm=True), 138365992, [(25088, 4096), (4096, 4096), FC8]),
+        (names.torchvision_alexnet(), 61100840, [(9216, 4096), (4096, 4096), FC8]),
+        (names.resnet(18), 11689512, [(512, 1000)]),
+        (names.resnet(34), 21797672, [(512, 1000)]),
+        (names.resnet(50), 25557032, [(2048, 1000)]),
+        (names.resnet(101), 44549160, [(2048, 1000)]),
+        (names.mobilenet_v2(first_expand=False), 3504872, [(1280, 1000)]),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )
-def test_layout_has_as_many_parameters_as_torchvision_says(layout, total, classifier):
+def test_naming_has_as_many_parameters_as_torchvision_says(naming, total, classifier):
     averages = ("running_mean", "running_var")
-    learned = [array for name, array in empty(layout).items() if not name.endswith(averages)]
+    learned = [array for name, array in empty(naming).items() if not name.endswith(averages)]
     rest = sum(ins * outs + outs for ins, outs in classifier)
     assert sum(array.size for array in learned) == total - rest
 
 
-@pytest.mark.parametrize(("network", "layout"), ALL_LAYOUTS)
-def test_layout_is_found_by_names_and_no_other_network_fits(network, layout):
-    source = empty(layout)
-    assert find_layout(network, source) == layout
-    for other in set(LAYOUTS) - {network}:
+@pytest.mark.parametrize(("network", "naming"), ALL_NAMINGS)
+def test_naming_is_found_by_names_and_no_other_network_fits(network, naming):
+    source = empty(naming)
+    assert find_naming(network, source) == naming
+    for other in set(NAMINGS) - {network}:
         with pytest.raises(ValueError, match=f"no {other}: .*; it looks like {network}$"):
-            find_layout(other, source)
+            find_naming(other, source)
 
 
 def test_every_name_of_the_real_mobilenet_is_known(real_weights):
     source = read_weights(real_weights / "mobilenet_v2_imagenet.safetensors")
     assert set(source) == set(empty(FIRST_EXPAND))
-    assert find_layout("mobilenetv2", source) == FIRST_EXPAND
+    assert find_naming("mobilenetv2", source) == FIRST_EXPAND
 
 
 def test_preprocessing_is_that_of_the_models():
     for origin, model in (("caffe", CAFFE), ("torchvision", TORCHVISION)):
-        image = networks.PREPROCESS[origin]
+        image = names.PREPROCESS[origin]
         assert tuple(image["mean_rgb"]) == model.mean_rgb
         assert tuple(image["std_rgb"]) == model.std_rgb
         assert image["bgr"] == model.bgr
@@ -200,7 +200,7 @@ def test_vgg16_comes_out_of_a_caffemodel_exactly(tmp_path, vgg16_layers, form):
         np.testing.assert_array_equal(arrays[f"{path}/kernel"], weights.transpose(2, 3, 1, 0))
         np.testing.assert_array_equal(arrays[f"{path}/bias"], bias)
     assert len(arrays) == 30 and all(array.dtype == np.float32 for array in arrays.values())
-    assert json.loads(metadata["preprocess"]) == networks.PREPROCESS["caffe"]
+    assert json.loads(metadata["preprocess"]) == names.PREPROCESS["caffe"]
 
 
 def test_head_none_is_the_backbone_alone(vgg16_file):
@@ -212,7 +212,8 @@ def test_head_none_is_the_backbone_alone(vgg16_file):
 def test_largefov_keeps_a_quarter_of_the_filters_and_every_third_tap(vgg16_file, vgg16_layers):
     arrays, metadata, report = import_weights(vgg16_file, "vgg16", head="largefov", seed=3)
     assert report.counts == {"copied": 26, "decimated": 4, "unused": 2}
-    assert metadata["head"] == "largefov" and metadata["seed"] == "3"
+    origin = json.loads(metadata["origin"])
+    assert origin["head"] == "largefov" and origin["seed"] == 3
     keep = FC_CHANNELS // 4
     assert arrays["params/fc6/kernel"].shape == (3, 3, 512, keep)
     assert arrays["params/fc7/kernel"].shape == (1, 1, keep, keep)
@@ -319,7 +320,7 @@ def test_scores_of_imagenet_are_unused_as_a_convolution_too(tmp_path, vgg16_laye
 
 def test_head_without_norm_does_not_stand_on_a_backbone_with_one(tmp_path, rng):
     """Of torchvision's vgg16_bn: no network here could take both."""
-    source = draw(networks.vgg16("torchvision", norm=True), rng)
+    source = draw(names.vgg16("torchvision", norm=True), rng)
     write_safetensors(tmp_path / "vgg16_bn", source, {})
     message = "its classifier.0 has no batch norm, as fc6 has here .*; import .* alone, --head=none"
     for head in ("fcn", "largefov", "own"):
@@ -335,8 +336,8 @@ def test_imported_file_fills_the_network(tmp_path, vgg16_file):
     model = get_model("vgg16_deeplab_largefov", num_classes=3, fc_channels=FC_CHANNELS // 4)
     target = {"/".join(path): leaf for path, leaf in _walk(shapes_of(model))}
     leaves, report = transplant(target, weights.arrays)
-    assert report.counts == {"copied": 30, "left": 2}
-    assert {row.leaf for row in report.rows if row.action == "left"} == {
+    assert report.counts == {"copied": 30, "as initialised": 2}
+    assert {row.leaf for row in report.rows if row.action == "as initialised"} == {
         "params/fc8/kernel",
         "params/fc8/bias",
     }
@@ -345,11 +346,11 @@ def test_imported_file_fills_the_network(tmp_path, vgg16_file):
 
 def test_bias_before_a_norm_is_folded_into_its_mean(tmp_path, rng):
     """In float64 the two layers and the one norm compute the same."""
-    source = draw(networks.vgg16("torchvision", norm=True), rng)
+    source = draw(names.vgg16("torchvision", norm=True), rng)
     write_safetensors(tmp_path / "vgg16_bn.safetensors", source, {})
     arrays, metadata, report = import_weights(tmp_path / "vgg16_bn.safetensors", "vgg16")
     assert report.counts == {"copied": 65, "folded": 13, "unused": 5}
-    assert json.loads(metadata["preprocess"]) == networks.PREPROCESS["torchvision"]
+    assert json.loads(metadata["preprocess"]) == names.PREPROCESS["torchvision"]
     before = rng.normal(size=(9, 64))
     there = before + source["features.0.bias"] - source["features.1.running_mean"]
     here = before - arrays["batch_stats/backbone/conv1_1/norm/mean"]
@@ -360,7 +361,7 @@ def test_bias_before_a_norm_is_folded_into_its_mean(tmp_path, rng):
 
 
 def test_double_weights_become_float32(tmp_path, rng):
-    source = draw(networks.torchvision_alexnet(), rng)
+    source = draw(names.torchvision_alexnet(), rng)
     doubles = {name: array.astype(np.float64) for name, array in source.items()}
     np.savez(tmp_path / "alexnet.npz", **doubles)
     arrays, _, _ = import_weights(tmp_path / "alexnet.npz", "alexnet", head="fcn")
@@ -377,15 +378,15 @@ def test_preprocessing_may_be_given(tmp_path, vgg16_file):
         json.loads(import_weights(vgg16_file, "vgg16", **options).metadata["preprocess"])
         for options in given
     )
-    assert named == networks.PREPROCESS["torchvision"]
+    assert named == names.PREPROCESS["torchvision"]
     averages = {"mean_rgb": [21.0, 11.0, 1.0]}  # the file is BGR
-    assert averaged == networks.PREPROCESS["caffe"] | averages
+    assert averaged == names.PREPROCESS["caffe"] | averages
 
 
 def test_preprocessing_is_what_the_metadata_say(tmp_path, rng):
     """Names do not tell everything: our own exports, of whatever they were trained on, say it."""
     image = {"mean_rgb": [30.0, 20.0, 10.0], "std_rgb": [1.0, 1.0, 2.0], "bgr": True}
-    source = draw(networks.torchvision_alexnet(), rng)
+    source = draw(names.torchvision_alexnet(), rng)
     write_safetensors(tmp_path / "exported", source, {"preprocess": json.dumps(image)})
     (tmp_path / "mean").write_bytes(blob(np.full((3, 4, 5), 7, np.float32), legacy=True))
     given = {"preprocess": "torchvision"}, {"mean": tmp_path / "mean"}
@@ -396,12 +397,12 @@ def test_preprocessing_is_what_the_metadata_say(tmp_path, rng):
         for options in ({}, *given)
     )
     assert found == image
-    assert named == networks.PREPROCESS["torchvision"]
+    assert named == names.PREPROCESS["torchvision"]
     assert averaged == image | {"mean_rgb": [7.0, 7.0, 7.0]}
 
 
 def test_broken_metadata_ask_for_the_preprocessing(tmp_path, rng):
-    source = draw(networks.torchvision_alexnet(), rng)
+    source = draw(names.torchvision_alexnet(), rng)
     write_safetensors(tmp_path / "exported", source, {"preprocess": "imagenet"})
     with pytest.raises(
         ValueError, match=r"its metadata are broken \(preprocess=imagenet: .* give -"
@@ -426,8 +427,57 @@ def test_mean_of_caffes_is_not_for_images_of_torchvisions(tmp_path, vgg16_file):
 
 def test_metadata_name_the_source(vgg16_file):
     metadata = import_weights(vgg16_file, "vgg16").metadata
-    assert metadata["sha256"] == hashlib.sha256(vgg16_file.read_bytes()).hexdigest()
-    assert metadata["source"] == "vgg16.caffemodel" and metadata["network"] == "vgg16"
+    origin = json.loads(metadata["origin"])
+    assert origin["sha256"] == hashlib.sha256(vgg16_file.read_bytes()).hexdigest()
+    assert origin["source"] == "vgg16.caffemodel" and metadata["network"] == "vgg16"
+
+
+CAFFE_PLAN = {"first_expand": True, "strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu"}
+PAPER_PLAN = {"first_expand": False, "strides": (1, 2, 2, 2, 1, 2, 1), "activation": "relu6"}
+
+
+@pytest.mark.parametrize(("first_expand", "plan"), [(True, CAFFE_PLAN), (False, PAPER_PLAN)])
+def test_expansion_in_the_first_bottleneck_tells_which_network_mobilenetv2_is(
+    tmp_path, rng, first_expand, plan
+):
+    write_safetensors(
+        tmp_path / "net", draw(names.mobilenet_v2(first_expand=first_expand), rng), {}
+    )
+    arrays, metadata, _ = import_weights(tmp_path / "net", "mobilenetv2")
+    write_safetensors(tmp_path / "ours", arrays, metadata)
+    assert load_weights(tmp_path / "ours").requires == plan
+    # The options make a network for which the arrays are right; see also test_photos.py.
+    model = get_model("mobilenetv2_fcn32s", num_classes=3, **plan)
+    target = {"/".join(path): leaf for path, leaf in _walk(shapes_of(model))}
+    assert transplant(target, arrays)[1].counts == {"copied": len(arrays), "as initialised": 2}
+    # A file that was imported before this was known has no such metadata.
+    write_safetensors(tmp_path / "old", arrays, {k: metadata[k] for k in OLD_KEYS})
+    assert load_weights(tmp_path / "old").requires == plan
+
+
+OLD_KEYS = ("format", "network", "preprocess")
+
+
+def test_weights_of_other_networks_require_nothing(vgg16_file, tmp_path):
+    arrays, metadata, _ = import_weights(vgg16_file, "vgg16")
+    write_safetensors(tmp_path / "ours", arrays, metadata)
+    weights = load_weights(tmp_path / "ours")
+    assert weights.requires == {} and weights.model == {} and weights.labels is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "plan"),
+    [
+        ({"requires": json.dumps(PAPER_PLAN | {"first_expand": True})}, PAPER_PLAN),
+        # An older export: nobody could train another plan then.
+        ({"network": "mobilenetv2_fcn8s", "step": "7"}, PAPER_PLAN),
+    ],
+)
+def test_exported_network_requires_what_it_was_trained_with(tmp_path, rng, metadata, plan):
+    """Whatever its arrays look like."""
+    write_safetensors(tmp_path / "exported", draw(FIRST_EXPAND, rng), metadata)
+    found = json.loads(import_weights(tmp_path / "exported", "mobilenetv2").metadata["requires"])
+    assert found == {**plan, "first_expand": True, "strides": list(plan["strides"])}
 
 
 def write_changed(tmp_path, layers, **changes):
@@ -489,7 +539,7 @@ def test_import_rejects_unknown_words(vgg16_file):
 
 
 def test_resnet_has_no_head_to_import(tmp_path, rng):
-    write_safetensors(tmp_path / "resnet18.safetensors", draw(networks.resnet(18), rng), {})
+    write_safetensors(tmp_path / "resnet18.safetensors", draw(names.resnet(18), rng), {})
     with pytest.raises(ValueError, match="no fc6 and fc7; import the backbone alone, --head=none"):
         import_weights(tmp_path / "resnet18.safetensors", "resnet18", head="fcn")
     with pytest.raises(ValueError, match="it has no head; import the backbone alone, --head=none"):
@@ -505,24 +555,24 @@ def test_real_lenet_is_no_vgg16(real_weights):
 
 
 @pytest.mark.parametrize(
-    ("network", "layout", "head"),
+    ("network", "naming", "head"),
     [
-        ("vgg16", networks.vgg16("caffe", norm=False), "fcn"),
-        ("vgg16", networks.vgg16("torchvision", norm=False), "fcn"),
-        ("alexnet", networks.caffenet(), "fcn"),
-        ("alexnet", networks.torchvision_alexnet(), "fcn"),
-        ("resnet18", networks.resnet(18), "none"),
-        ("mobilenetv2", networks.mobilenet_v2(first_expand=False), "none"),
+        ("vgg16", names.vgg16("caffe", norm=False), "fcn"),
+        ("vgg16", names.vgg16("torchvision", norm=False), "fcn"),
+        ("alexnet", names.caffenet(), "fcn"),
+        ("alexnet", names.torchvision_alexnet(), "fcn"),
+        ("resnet18", names.resnet(18), "none"),
+        ("mobilenetv2", names.mobilenet_v2(first_expand=False), "none"),
         ("mobilenetv2", FIRST_EXPAND, "none"),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )
-def test_export_gives_back_what_was_imported(tmp_path, rng, network, layout, head):
-    source = draw(layout, rng)
+def test_export_gives_back_what_was_imported(tmp_path, rng, network, naming, head):
+    source = draw(naming, rng)
     write_safetensors(tmp_path / "source", source, {})
     arrays = import_weights(tmp_path / "source", network, head=head).arrays
-    exported = export_weights(arrays, network, origin=layout.origin)
-    scores = f"{layout.classifier[-1]}.weight"
+    exported = export_weights(arrays, network, origin=naming.origin)
+    scores = f"{naming.classifier[-1]}.weight"
     assert set(exported) == set(source) - {scores}
     for name, array in exported.items():
         assert array.dtype == np.float32
@@ -583,7 +633,7 @@ def test_real_mobilenet_comes_back_bit_for_bit(tmp_path, real_weights):
 
 
 def test_export_rejects_names_that_there_are_not(tmp_path, rng):
-    source = draw(networks.caffenet(), rng)
+    source = draw(names.caffenet(), rng)
     write_safetensors(tmp_path / "source", source, {})
     arrays = import_weights(tmp_path / "source", "alexnet").arrays
     with pytest.raises(ValueError, match="no counterpart with names of torchvision"):

@@ -1,4 +1,4 @@
-"""Files of weights: told by their content, refused with a reason, saved with a passport."""
+"""Files of weights: told by their content, refused with a reason, saved with all they need."""
 
 import gzip
 import io
@@ -16,7 +16,7 @@ import pytest
 import safetensors.numpy
 
 from fcn_jax.weights import files
-from fcn_jax.weights.files import load_weights, read_weights, write_safetensors
+from fcn_jax.weights.files import load_weights, read_weights, save_network, write_safetensors
 from tests.weights.conftest import blob, field, write_caffemodel
 
 ROOT = Path(__file__).parent.parent.parent
@@ -103,7 +103,7 @@ def make_zip(name, content):
     return archive.getvalue()
 
 
-STRANGERS = {
+FOREIGN_FILES = {
     "web page": (b"\n<!DOCTYPE html><html>404", "a web page, probably an error message; download"),
     "old web page": (b"<HTML><HEAD><TITLE>302", "a web page, probably an error message; download"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git lfs pull"),
@@ -119,9 +119,9 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("name", STRANGERS)
+@pytest.mark.parametrize("name", FOREIGN_FILES)
 def test_read_weights_rejects(tmp_path, name):
-    content, message = STRANGERS[name]
+    content, message = FOREIGN_FILES[name]
     (tmp_path / "vgg16.caffemodel").write_bytes(content)
     with pytest.raises(ValueError, match=rf"vgg16\.caffemodel .*{message}"):
         read_weights(tmp_path / "vgg16.caffemodel")
@@ -274,6 +274,42 @@ def test_saved_weights_come_back(tmp_path, rng):
     assert weights.preprocess == {"mean_rgb": [3, 2, 1], "std_rgb": [1, 1, 1], "bgr": True}
 
 
+PREPROCESS = {"mean_rgb": (3.0, 2.0, 1.0), "std_rgb": (1.0, 1.0, 1.0), "bgr": True}
+LABELS = {"names": ["sky", "road"], "ignore_label": 255}
+ORIGIN = {"workdir": "runs/a", "step": 7}
+
+
+@pytest.mark.parametrize(
+    ("model", "network", "requires"),
+    [
+        ({"name": "vgg16_fcn8s", "width": 0.5}, "vgg16", {}),
+        (
+            {"name": "mobilenetv2_fcn8s", "strides": (1, 2, 2, 1, 2, 2, 1)},
+            "mobilenetv2",
+            {"first_expand": False, "strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu6"},
+        ),
+    ],
+)
+def test_saved_network_says_all_that_it_takes_to_use_it(tmp_path, model, network, requires):
+    arrays = {"params/score_fr/bias": np.arange(2)}
+    path = tmp_path / "network.safetensors"
+    save_network(path, arrays, model=model, labels=LABELS, preprocess=PREPROCESS, origin=ORIGIN)
+    weights = load_weights(path)
+    assert_same(weights.arrays, {"params/score_fr/bias": np.arange(2, dtype=np.float32)})
+    assert weights.network == network and weights.requires == requires
+    assert weights.model == json.loads(json.dumps(model)) and weights.labels == LABELS
+    assert weights.preprocess == json.loads(json.dumps(PREPROCESS)) and weights.origin == ORIGIN
+
+
+def test_file_from_before_the_metadata_were_json_is_loaded(tmp_path):
+    facts = {"head": "fcn", "source": "vgg16.caffemodel", "sha256": "00"}
+    arrays = {"params/backbone/conv1_1/kernel": np.zeros((3, 3, 3, 4), np.float32)}
+    write_safetensors(tmp_path / "a", arrays, METADATA | facts | {"origin": "caffe", "seed": "0"})
+    weights = load_weights(tmp_path / "a")
+    assert weights.origin == facts | {"names": "caffe"}
+    assert (weights.model, weights.labels, weights.requires) == ({}, None, {})
+
+
 def test_write_keeps_the_layout_of_a_transposed_array(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3).T
     write_safetensors(tmp_path / "weights", {"a": array}, {})
@@ -351,7 +387,9 @@ def test_saved_file_has_the_mode_that_the_umask_leaves(tmp_path, umask, mode):
         ({}, METADATA | {"preprocess": "{}"}, r"metadata are broken \(preprocess={}: 'mean_rgb'\)"),
         ({}, METADATA | {"preprocess": "BGR"}, "metadata are broken"),
         ({}, METADATA | {"preprocess": GREY}, "three means, three deviations and true or false"),
-        ({}, {"format": "fcn_jax"}, r"metadata are broken \('preprocess'\)"),
+        ({}, {"format": "fcn_jax"}, r"metadata are broken \('network'\)"),
+        ({}, METADATA | {"model": "[]"}, r"metadata are broken \(\[\] is no JSON object"),
+        ({}, METADATA | {"requires": "ReLU"}, "metadata are broken"),
     ],
 )
 def test_load_weights_rejects(tmp_path, arrays, metadata, message):

@@ -36,12 +36,12 @@ def test_every_leaf_of_both_sides_is_in_the_report():
     assert rows == [
         (BACKBONE[0], "copied", BACKBONE[0]),
         (BACKBONE[1], "copied", BACKBONE[1]),
-        (SCORE[0], "left", ""),
-        (SCORE[1], "left", ""),
+        (SCORE[0], "as initialised", ""),
+        (SCORE[1], "as initialised", ""),
         ("", "unused", FC6[0]),
         ("", "unused", FC6[1]),
     ]
-    assert report.counts == {"copied": 2, "left": 2, "unused": 2}
+    assert report.counts == {"copied": 2, "as initialised": 2, "unused": 2}
 
 
 def test_report_is_a_table_that_ends_with_the_counts():
@@ -49,32 +49,32 @@ def test_report_is_a_table_that_ends_with_the_counts():
     lines = str(report).splitlines()
     assert lines[0].split() == ["leaf", "action", "source", "shape"]
     assert lines[1].split() == [BACKBONE[0], "copied", BACKBONE[0], "3x3x2x4"]
-    assert lines[3].split() == [SCORE[0], "left", "-", "3x3x2x4"]
+    assert lines[3].split() == [SCORE[0], "as", "initialised", "-", "3x3x2x4"]
     assert lines[6].split() == ["-", "unused", FC6[1], "4"]
-    assert lines[7:] == ["2 copied, 2 left, 2 unused"]
+    assert lines[7:] == ["2 copied, 2 as initialised, 2 unused"]
 
 
-def test_leave_keeps_what_would_not_fit():
+def test_skip_keeps_what_would_not_fit():
     target, source = leaves(*BACKBONE, *SCORE), leaves(*BACKBONE, *SCORE)
     source |= leaves(*SCORE, channels=9)
-    found, report = transplant(target, source, leave=["params/score_fr/.*"])
+    found, report = transplant(target, source, skip=["params/score_fr/.*"])
     assert list(found) == list(BACKBONE)
-    assert report.counts == {"copied": 2, "left": 2, "unused": 2}
+    assert report.counts == {"copied": 2, "as initialised": 2, "unused": 2}
 
 
 FC6_NORMED = tuple(name.replace("backbone/conv1", "fc6") for name in NORMED)
 
 
-def test_layer_that_is_wholly_left_may_have_a_norm_on_one_side_alone():
+def test_layer_that_is_wholly_skipped_may_have_a_norm_on_one_side_alone():
     target, source = leaves(*NORMED, *FC6_NORMED), leaves(*NORMED, *FC6)
-    leave = ["params/fc[67]/.*", "batch_stats/fc[67]/.*"]
-    found, report = transplant(target, source, leave=leave)
+    skip = ["params/fc[67]/.*", "batch_stats/fc[67]/.*"]
+    found, report = transplant(target, source, skip=skip)
     assert list(found) == list(NORMED)
-    assert report.counts == {"copied": 5, "left": 5, "unused": 2}
+    assert report.counts == {"copied": 5, "as initialised": 5, "unused": 2}
     with pytest.raises(
         ValueError, match="fc6/norm/mean is only in the network: one has batch norm"
     ):
-        transplant(target, source, leave=leave[:1])
+        transplant(target, source, skip=skip[:1])
 
 
 def test_last_layer_before_the_classifier_may_be_unused():
@@ -104,11 +104,11 @@ def test_transplant_rejects(target, source, message):
 
 @pytest.mark.parametrize("pattern", ["*fc8", "params/(fc8/.*"])
 def test_transplant_rejects_what_is_no_pattern(pattern):
-    message = rf"leave: {re.escape(repr(pattern))} is no regular expression .*'params/fc8/\.\*'"
+    message = rf"skip: {re.escape(repr(pattern))} is no regular expression .*'params/fc8/\.\*'"
     with pytest.raises(ValueError, match=message):
-        transplant(leaves(*BACKBONE), leaves(*BACKBONE), leave=[pattern])
+        transplant(leaves(*BACKBONE), leaves(*BACKBONE), skip=[pattern])
 
 
 def test_transplant_rejects_a_pattern_without_a_leaf():
-    with pytest.raises(ValueError, match=r"leave=\['score.\*'\] match no leaf"):
-        transplant(leaves(*BACKBONE), leaves(*BACKBONE), leave=["score.*", "params/.*"])
+    with pytest.raises(ValueError, match=r"skip=\['score.\*'\] match no leaf"):
+        transplant(leaves(*BACKBONE), leaves(*BACKBONE), skip=["score.*", "params/.*"])

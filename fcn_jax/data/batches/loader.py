@@ -8,7 +8,7 @@ devices change nothing.
 import signal
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import grain
 import numpy as np
@@ -16,16 +16,9 @@ from absl import flags, logging
 
 from fcn_jax.data.batches.photometric import jitter_colors, random_blur
 from fcn_jax.data.batches.transforms import FILL_RGB, Range, pad_to, random_crop, random_flip
+from fcn_jax.data.labels import IGNORE_LABEL
+from fcn_jax.data.source import Source
 from fcn_jax.errors import UserError
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Random access to pairs: {"id": str, "image": uint8 [h, w, 3], "label": uint8 [h, w]}."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
 
 
 def train_batches(
@@ -46,7 +39,7 @@ def train_batches(
     hue: float = 0.0,
     blur_prob: float = 0.0,
     blur_sigma_range: Range = (0.1, 2.0),
-    ignore_label: int = 255,
+    ignore_label: int = IGNORE_LABEL,
     num_threads: int = 2,
     num_workers: int = 0,
     process_index: int = 0,
@@ -61,25 +54,35 @@ def train_batches(
     padded and mirrored, by the functions of `transforms` and `photometric`.
 
     Args:
-      batch_size: images per step over all processes.
-      start_step: the first batch to yield; costs nothing, nothing is read before it.
-      crop_size: height and width of the crops, in pixels.
-      scale_range: images are resized by a factor drawn uniformly between these two.
-      scales: if there are any, the factor is one of these instead.
-      rotation_range: images are rotated by an angle between these two, in degrees.
-      max_class_share: a crop with more of one class is drawn again; 1 takes every crop.
-      flip_prob: of mirroring left and right.
-      brightness, contrast, saturation: are multiplied by a factor between 1 - this and 1 + this.
-      hue: is turned by a share of the full circle between - this and this.
-      blur_prob, blur_sigma_range: how often, and with which standard deviation in pixels.
-      num_threads: that read ahead, in each worker if there are any.
-      num_workers: processes that read ahead; 0 reads in this one. Workers start slowly and copy
-        every batch: they pay where many cores wait for one Python.
+        source: The pairs of a split.
+        batch_size: Number of images per step, over all processes.
+        seed: Seed of the order and of every random choice.
+        start_step: Step of the first batch to yield; nothing is read for the steps before it.
+        crop_size: Height and width of the crops, in pixels.
+        scale_range: Lowest and highest factor that images are resized by; the factor is uniform.
+        scales: Factors to choose from; if there are any, `scale_range` means nothing.
+        rotation_range: Lowest and highest angle that images are rotated by, in degrees.
+        max_class_share: Largest share of one class in a crop; a crop with more of it is drawn
+            again. With 1 every crop is taken.
+        flip_prob: Probability of mirroring left and right.
+        brightness: Brightness is multiplied by a factor between 1 - this and 1 + this.
+        contrast: Contrast is multiplied by a factor between 1 - this and 1 + this.
+        saturation: Saturation is multiplied by a factor between 1 - this and 1 + this.
+        hue: Hue is turned by a share of the full circle between - this and this.
+        blur_prob: Probability of a Gaussian blur.
+        blur_sigma_range: Lowest and highest standard deviation of the blur, in pixels.
+        ignore_label: Label value of padding.
+        num_threads: Number of threads that read ahead, in each worker if there are any.
+        num_workers: Number of processes that read ahead; 0 reads in this one. Workers start slowly
+            and copy every batch: they pay where many cores wait for one Python.
+        process_index: Number of this process.
+        process_count: Number of processes that share each batch.
 
     Yields:
-      {"images": uint8 [b, crop_size, crop_size, 3] RGB, "labels": uint8 [b, crop_size, crop_size]}
-      with b = batch_size // process_count. Where the scaled image is smaller than the crop, padding
-      of colour FILL_RGB and label `ignore_label` lies at its bottom and right (left when flipped).
+        {"images": uint8 [b, size, size, 3] RGB, "labels": uint8 [b, size, size]}, where b is
+        batch_size // process_count and size is crop_size. Where the scaled image is smaller than
+        the crop, padding of colour FILL_RGB and label `ignore_label` lies at its bottom and right
+        (left when flipped).
     """
     _check_batch_size(batch_size, process_index, process_count)
     if len(source) == 0:
@@ -109,34 +112,26 @@ def train_batches(
     if seed >= 2**32:  # grain's
         raise UserError(f"seed={seed} must be less than 2**32")
 
-    crop = partial(
-        random_crop,
-        size=crop_size,
-        scale_range=scale_range,
-        scales=tuple(scales),
-        rotation_range=rotation_range,
-        max_class_share=max_class_share,
-        fill_rgb=FILL_RGB,
+    # A function of the module, and not one of this call, since workers are sent it.
+    augment = partial(
+        _augment,
+        crop_options={
+            "size": crop_size,
+            "scale_range": scale_range,
+            "scales": tuple(scales),
+            "rotation_range": rotation_range,
+            "max_class_share": max_class_share,
+        },
+        color_options={
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "hue": hue,
+        },
+        blur_options={"prob": blur_prob, "sigma_range": blur_sigma_range},
+        flip_prob=flip_prob,
         ignore_label=ignore_label,
     )
-
-    def augment(record: Mapping[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        image, label = crop(rng, record["image"], record["label"])
-        image = jitter_colors(
-            rng, image, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue
-        )
-        image = random_blur(rng, image, prob=blur_prob, sigma_range=blur_sigma_range)
-        image, label = pad_to(
-            image,
-            label,
-            height=crop_size,
-            width=crop_size,
-            fill_rgb=FILL_RGB,
-            ignore_label=ignore_label,
-        )
-        image, label = random_flip(rng, image, label, prob=flip_prob)
-        return {"images": image, "labels": label}
-
     stream = grain.MapDataset.source(source).shuffle(seed=seed).repeat()
     stream = stream.random_map(augment, seed=seed)
     batches = stream[process_index::process_count].batch(
@@ -147,12 +142,32 @@ def train_batches(
     )
 
 
+def _augment(
+    record: Mapping[str, Any],
+    rng: np.random.Generator,
+    *,
+    crop_options: Mapping[str, Any],
+    color_options: Mapping[str, float],
+    blur_options: Mapping[str, Any],
+    flip_prob: float,
+    ignore_label: int,
+) -> dict[str, np.ndarray]:
+    fill = {"fill_rgb": FILL_RGB, "ignore_label": ignore_label}
+    image, label = random_crop(rng, record["image"], record["label"], **crop_options, **fill)
+    image = jitter_colors(rng, image, **color_options)
+    image = random_blur(rng, image, **blur_options)
+    size = crop_options["size"]
+    image, label = pad_to(image, label, height=size, width=size, **fill)
+    image, label = random_flip(rng, image, label, prob=flip_prob)
+    return {"images": image, "labels": label}
+
+
 def eval_batches(
     source: Source,
     *,
     batch_size: int,
     size_multiple: int = 32,
-    ignore_label: int = 255,
+    ignore_label: int = IGNORE_LABEL,
     num_threads: int = 2,
     process_index: int = 0,
     process_count: int = 1,
@@ -165,9 +180,20 @@ def eval_batches(
     shape. Image `i` of a global batch goes to process `i % process_count`; every process yields the
     same number of batches of the same shapes (each decodes all images to know them).
 
+    Args:
+        source: The pairs of a split. A record without "label" is an image without one: its labels
+            are void.
+        batch_size: Number of images per batch, over all processes.
+        size_multiple: Number of pixels that both padded sides are a multiple of.
+        ignore_label: Label value of padding and of fillers.
+        num_threads: Number of threads that read ahead.
+        process_index: Number of this process.
+        process_count: Number of processes that share each batch.
+
     Yields:
-      {"ids": list of b str, "sizes": int32 [b, 2] true height and width,
-      "images": uint8 [b, H, W, 3] RGB, "labels": uint8 [b, H, W]}, b = batch_size // process_count.
+        {"ids": list of b str, "sizes": int32 [b, 2] true height and width,
+        "images": uint8 [b, h, w, 3] RGB, "labels": uint8 [b, h, w]}, where b is
+        batch_size // process_count.
     """
     _check_batch_size(batch_size, process_index, process_count)
     if size_multiple < 1:
@@ -249,7 +275,7 @@ def _group_by_shape(
     waiting: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     try:
         for record in records:
-            height, width = record["label"].shape
+            height, width = record["image"].shape[:2]
             shape = (_round_up(height, size_multiple), _round_up(width, size_multiple))
             group = waiting.setdefault(shape, [])
             group.append(record)
@@ -257,11 +283,7 @@ def _group_by_shape(
                 yield _stack(waiting.pop(shape)[part], shape, ignore_label)
     finally:
         records.close()
-    filler = {
-        "id": "",
-        "image": np.zeros((0, 0, 3), np.uint8),
-        "label": np.zeros((0, 0), np.uint8),
-    }
+    filler = {"id": "", "image": np.zeros((0, 0, 3), np.uint8)}
     for shape, group in waiting.items():
         group += [filler] * (batch_size - len(group))
         yield _stack(group[part], shape, ignore_label)
@@ -270,10 +292,15 @@ def _group_by_shape(
 def _stack(
     records: list[Mapping[str, Any]], shape: tuple[int, int], ignore_label: int
 ) -> dict[str, Any]:
+    def find_label(record: Mapping[str, Any]) -> np.ndarray:
+        if "label" in record:
+            return record["label"]
+        return np.full(record["image"].shape[:2], ignore_label, np.uint8)
+
     pairs = [
         pad_to(
             record["image"],
-            record["label"],
+            find_label(record),
             height=shape[0],
             width=shape[1],
             fill_rgb=FILL_RGB,
@@ -283,7 +310,7 @@ def _stack(
     ]
     return {
         "ids": [record["id"] for record in records],
-        "sizes": np.array([record["label"].shape for record in records], np.int32),
+        "sizes": np.array([record["image"].shape[:2] for record in records], np.int32),
         "images": np.stack([image for image, _ in pairs]),
         "labels": np.stack([label for _, label in pairs]),
     }

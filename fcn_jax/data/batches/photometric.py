@@ -33,11 +33,13 @@ def jitter_colors(
     four that is not 0, in this order.
 
     Args:
-      brightness: colours are multiplied by a factor uniform in 1 -+ brightness.
-      contrast: their distance from the mean grey of the image is multiplied, likewise.
-      saturation: their distance from the grey of their own pixel is multiplied, likewise.
-      hue: they are turned about the grey axis, at constant luma, by a share of the full circle
-        that is uniform in -+ hue. Source: YIQ, where a turn of I and Q changes the hue alone.
+        rng: Generator of every draw.
+        image: The image.
+        brightness: Colours are multiplied by a factor that is uniform in 1 -+ brightness.
+        contrast: Distances from the mean grey of the image are multiplied by such a factor.
+        saturation: Distances from the grey of the same pixel are multiplied by such a factor.
+        hue: Colours are turned about the grey axis, at constant luma, by a share of the full circle
+            that is uniform in -+ hue. Source: YIQ, where a turn of I and Q changes the hue alone.
     """
     factors = [
         rng.uniform(1 - most, 1 + most) if most else 1.0
@@ -83,7 +85,11 @@ def _hue_matrix(turn: float) -> Float[np.ndarray, "3 3"]:
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Blurs in 16 bits: four times as fast as Pillow, whose three boxes are no Gaussian either."""
+    """Blurs in 16 bits.
+
+    That takes a quarter of the time of Pillow, whose three boxes are no Gaussian either, and a
+    fifth to a half of that of scipy.ndimage.gaussian_filter1d in float32 (crops of 256 pixels).
+    """
     weights = np.exp(-0.5 * (np.arange(1 + math.ceil(3 * sigma)) / sigma) ** 2)
     weights = np.rint(256 * weights / (2 * weights.sum() - 1)).astype(np.uint16)
     weights[0] = 256 - 2 * weights[1:].sum()

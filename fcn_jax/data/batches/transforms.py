@@ -2,8 +2,8 @@
 
 A random transform is `f(rng, image, label, *, options)` and spends `rng` (a numpy Generator) in the
 order that its docstring gives; one that is off spends nothing. What changes colours alone is in
-`fcn_jax.data.batches.photometric`. Pixel (i, j) covers the square [i, i+1) x [j, j+1): resizing maps
-centres to centres. Images are interpolated bilinearly (by Pillow, which also averages when it
+`fcn_jax.data.batches.photometric`. Pixel (i, j) covers the square [i, i+1) x [j, j+1): resizing
+maps centres to centres. Images are interpolated bilinearly (by Pillow, which also averages when it
 shrinks), labels take the value of the nearest pixel and are never blended.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from fcn_jax.data.labels import IGNORE_LABEL
 from fcn_jax.errors import UserError
 
 # The ImageNet mean, rounded: padding is (nearly) zero after the mean subtraction of the models.
@@ -40,21 +41,27 @@ def random_crop(
     rotation_range: Range = (0.0, 0.0),
     max_class_share: float = 1.0,
     fill_rgb: Rgb = FILL_RGB,
-    ignore_label: int = 255,
+    ignore_label: int = IGNORE_LABEL,
 ) -> tuple[UInt8[np.ndarray, "h2 w2 3"], UInt8[np.ndarray, "h2 w2"]]:
     """Cuts a square out of the scaled and rotated pair; computes only the pixels that are kept.
 
     Spends the factor, the angle unless `rotation_range` is (0, 0), and for each crop top and left.
 
     Args:
-      size: of the square, in pixels; where the scaled picture is shorter, so is the result.
-      scale_range: the factor of both sides is uniform in it; sides are rounded to pixels.
-      scales: if there are any, the factor is one of these instead.
-      rotation_range: the angle is uniform in it: degrees, counterclockwise, about the centre.
-        The picture keeps its size; what comes in from outside is `fill_rgb` and `ignore_label`.
-      max_class_share: below 1, a crop in which a class has more than this share of the labelled
-        pixels, or in which no pixel is labelled, is drawn again, up to MAX_CROPS crops.
-        Source: `cat_max_ratio` of mmsegmentation, where 0.75 is usual.
+        rng: Generator of every draw.
+        image: The image.
+        label: Its label.
+        size: Side of the square in pixels; where the scaled picture is shorter, so is the result.
+        scale_range: Range in which the factor of both sides is uniform; sides are rounded to
+            pixels.
+        scales: Factors to choose from; if there are any, `scale_range` means nothing.
+        rotation_range: Range in which the angle is uniform: degrees, counterclockwise, about the
+            centre. The picture keeps its size.
+        max_class_share: Largest share of a class among the labelled pixels. Below 1, a crop with
+            more of it, or without a labelled pixel, is drawn again, up to MAX_CROPS crops.
+            Source: `cat_max_ratio` of mmsegmentation, where 0.75 is usual.
+        fill_rgb: Colour of pixels that a rotation brings in from outside.
+        ignore_label: Label of these pixels.
     """
     scaled_size = _draw_scaled_size(rng, label.shape, scale_range, scales)
     angle = 0.0 if tuple(rotation_range) == (0, 0) else rng.uniform(*rotation_range)
@@ -97,7 +104,7 @@ def pad_to(
     height: int,
     width: int,
     fill_rgb: Rgb = FILL_RGB,
-    ignore_label: int = 255,
+    ignore_label: int = IGNORE_LABEL,
 ) -> tuple[UInt8[np.ndarray, "{height} {width} 3"], UInt8[np.ndarray, "{height} {width}"]]:
     """Pads bottom and right: the image with `fill_rgb`, the label with `ignore_label`."""
     old_height, old_width = label.shape

@@ -1,39 +1,31 @@
-"""The file `classes.txt` of a user's own folder: the classes, and the colours that stand for them."""
+"""The file `classes.txt` of a user's own folder: its classes, and the colours that mean them."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-from fcn_jax.data.files.pictures import Color
 from fcn_jax.data.files.problems import OnProblem, Problem, refuse
-from fcn_jax.data.labels import LabelSet
-from fcn_jax.ops.palette import VOID_COLOR, voc_palette
-
-IGNORE_LABEL = 255
-VOID_NAME = "void"
+from fcn_jax.data.labels import IGNORE_LABEL, VOID_NAME, Color, LabelSet
+from fcn_jax.ops.palette import VOID_COLOR
 
 
 def read_classes(
-    file: Path, on_problem: OnProblem = refuse
+    file: Path, *, on_problem: OnProblem = refuse
 ) -> tuple[LabelSet, dict[Color, int]] | None:
-    """Reads classes.txt: the classes, and the number of each colour (none, if it gives none)."""
+    """Reads classes.txt: the classes, and the number of each colour (none, if it gives none).
+
+    Classes without colours are shown in those of VOC.
+    """
     problems: list[Problem] = []
     names, colors, void_color = _parse_classes(file, problems.append)
     for problem in problems:
         on_problem(problem)
     if problems:
         return None
-    labels = make_labels(names, colors)
+    labels = LabelSet(tuple(names), tuple(colors)) if colors else LabelSet.in_voc_colors(names)
     table = {color: number for number, color in enumerate(colors)}
     if table:
         table.setdefault(void_color or VOID_COLOR, IGNORE_LABEL)
     return labels, table
-
-
-def make_labels(names: Sequence[str], colors: Sequence[Color] = ()) -> LabelSet:
-    """Returns the classes; without colours they are shown in those of VOC."""
-    shown = colors or [tuple(color) for color in voc_palette(len(names)).tolist()]
-    return LabelSet(tuple(names), tuple(shown), IGNORE_LABEL)
 
 
 def _parse_classes(

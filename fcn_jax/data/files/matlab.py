@@ -25,11 +25,12 @@ def read_mat_label(
     """Reads the label that a variable of a `.mat` file holds.
 
     Args:
-      variable: its name, or "name.field" for a field of a struct.
-      table: the label of each value; without it, the values are the labels.
+        path: Where the file is.
+        variable: Name of the variable, or "name.field" for a field of a struct.
+        table: Label of each value; without it, the values are the labels.
 
     Raises:
-      Problem: for a file that scipy cannot read, without that variable, or with other values.
+        Problem: For a file that scipy cannot read, without that variable, or with other values.
     """
     array = _read_variable(path, variable)
     with np.errstate(invalid="ignore"):  # NaN becomes some number, which is not NaN
@@ -50,7 +51,8 @@ def number_from_one(labels: LabelSet, *, void: Sequence[int]) -> dict[int, int]:
     """Makes the table of labels in which class 0 is 1, class 1 is 2, and so on.
 
     Args:
-      void: the values that mean unlabelled.
+        labels: Classes of the data set.
+        void: Values that mean unlabelled.
     """
     classes = {number + 1: number for number in range(labels.num_classes)}
     return {**dict.fromkeys(void, labels.ignore_label), **classes}

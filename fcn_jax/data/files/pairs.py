@@ -1,10 +1,7 @@
-"""An image and its label as two files of a user's, read together: by a build and by `check_data`.
-
-A survey is what a folder holds before it is built: lists of such pairs, and the splits they make.
-"""
+"""An image and its label: two files of a user's that are read together."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +10,6 @@ from jaxtyping import Int
 
 from fcn_jax.data.files.pictures import (
     SIDEWAYS,
-    Color,
     ImageFile,
     LabelFile,
     check_label,
@@ -21,7 +17,7 @@ from fcn_jax.data.files.pictures import (
     read_label_file,
 )
 from fcn_jax.data.files.problems import MissingFile, OnProblem, Problem, refuse
-from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.labels import IGNORE_LABEL, Color, LabelSet
 
 
 class Pair(NamedTuple):
@@ -53,16 +49,17 @@ class Reading(NamedTuple):
 class PairReader:
     """Reads pairs, and refuses what does not fit together.
 
-    Args:
-      read_label: reads one label file.
-      void: the value in the files that means unlabelled; becomes `labels.ignore_label`.
-      orient: whether an image that is stored turned (EXIF) must have a label that shows by its size
-        which way it lies. Published data sets are known to lie as they are stored.
+    Attributes:
+        labels: Classes of the data set.
+        read_label: Reads one label file.
+        void: Value in the files that means unlabelled; it becomes `labels.ignore_label`.
+        orient: Whether an image that is stored turned (EXIF) must have a label that shows by its
+            size which way it lies. Published data sets are known to lie as they are stored.
     """
 
     labels: LabelSet
     read_label: Callable[[Path], LabelFile] = read_label_file
-    void: int = 255
+    void: int = IGNORE_LABEL
     orient: bool = False
 
     def __call__(self, pair: Pair, on_problem: OnProblem = refuse) -> Reading | None:
@@ -105,31 +102,11 @@ class PairReader:
         if self.orient and turned and not (sideways and height != width):
             return Problem(
                 f"{pair.image_file}: EXIF says that the image is shown turned (orientation "
-                f"{image.orientation}), its label says {label.orientation}, and nothing tells which "
-                f"way {pair.label_file} was drawn; save both upright, without EXIF",
+                f"{image.orientation}), its label says {label.orientation}, and nothing tells "
+                f"which way {pair.label_file} was drawn; save both upright, without EXIF",
                 kind="image that is shown turned (EXIF)",
             )
         return None
-
-
-@dataclasses.dataclass(frozen=True)
-class Survey:
-    """What a folder holds, as far as names and lists say.
-
-    Args:
-      pairs: of each list.
-      readers: of each list.
-      splits: of each split, its pairs as (list, index in the list).
-      consistency: looks for what only several pairs together show.
-      ids_are_global: whether an id means the same photograph in every list.
-    """
-
-    labels: LabelSet
-    pairs: Mapping[str, Sequence[Pair]]
-    readers: Mapping[str, PairReader]
-    splits: Mapping[str, Sequence[tuple[str, int]]]
-    consistency: "Consistency | None" = None
-    ids_are_global: bool = False
 
 
 class Consistency:
@@ -145,13 +122,16 @@ class Consistency:
         label_file: Path,
         counts: Int[np.ndarray, "256"],
         palette: Mapping[int, Color],
+        *,
         on_problem: OnProblem = refuse,
     ) -> None:
         """Compares a label with those before it.
 
         Args:
-          counts: pixels of each number.
-          palette: as in `LabelFile`.
+            label_file: Where the label is.
+            counts: Pixels of each number.
+            palette: Colours of the numbers, as in `LabelFile`.
+            on_problem: Is told of a number that has two colours.
         """
         self._counts += counts
         for number, color in palette.items():
@@ -167,7 +147,7 @@ class Consistency:
                 )
         return None
 
-    def finish(self, on_problem: OnProblem = refuse) -> None:
+    def finish(self, *, on_problem: OnProblem = refuse) -> None:
         """Looks at all labels together."""
         present = np.flatnonzero(self._counts[: self._labels.num_classes])
         if len(present) > 1 or not self._counts.any():

@@ -14,9 +14,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from fcn_jax.data.files.problems import Problem
+from fcn_jax.data.labels import Color
 from fcn_jax.errors import UserError
-
-Color = tuple[int, int, int]  # red, green, blue in [0, 255]
 
 _ORIENTATION_TAG = 0x0112  # of EXIF
 UPRIGHT = 1
@@ -27,8 +26,9 @@ class ImageFile(NamedTuple):
     """What an image file holds.
 
     Attributes:
-      kind: format and Pillow mode, such as "JPEG RGB".
-      orientation: of EXIF, 1 to 8.
+        pixels: The image as RGB.
+        kind: Format and Pillow mode, such as "JPEG RGB".
+        orientation: Orientation that EXIF gives, 1 to 8.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -40,10 +40,11 @@ class LabelFile(NamedTuple):
     """What a label file holds.
 
     Attributes:
-      kind: how it stores the numbers: "grey", "palette" or "colours".
-      palette: the colour that the file itself gives to each number that occurs; black ones, which
-        may only mean that nobody set them, are left out.
-      orientation: of EXIF.
+        numbers: Number of each pixel.
+        kind: How the file stores the numbers: "grey", "palette" or "colours".
+        palette: Colour that the file itself gives to each number that occurs; black ones, which may
+            only mean that nobody set them, are left out.
+        orientation: Orientation that EXIF gives, 1 to 8.
     """
 
     numbers: UInt8[np.ndarray, "h w"]
@@ -73,10 +74,11 @@ def read_image_file(path: Path, *, data: bytes | None = None) -> ImageFile:
     """Reads an image file as RGB; grey, palette and RGBA files are converted (alpha is dropped).
 
     Args:
-      data: what the file holds, if it is not on disk: then `path` is only its name.
+        path: Where the file is.
+        data: Bytes of the file, if it is not on disk: then `path` is only its name.
 
     Raises:
-      Problem: for a file that is no image, is cut short, or has another colour mode.
+        Problem: For a file that is no image, is cut short, or has another colour mode.
     """
     with _open_picture(path, data) as picture:
         if picture.mode not in ("RGB", "L", "P", "RGBA"):
@@ -98,12 +100,13 @@ def read_label_file(
     """Reads a label file as the numbers that it stores: grey level (L) or palette index (P).
 
     Args:
-      colors: the label value of each (red, green, blue). With it, RGB files are read by colour,
-        and a palette file is refused if its palette gives one of these colours to another number.
-      data: what the file holds, if it is not on disk: then `path` is only its name.
+        path: Where the file is.
+        colors: Label value of each (red, green, blue). With it, RGB files are read by colour, and a
+            palette file is refused if its palette gives one of these colours to another number.
+        data: Bytes of the file, if it is not on disk: then `path` is only its name.
 
     Raises:
-      Problem: for a file that is no image, is cut short, or holds what cannot be understood.
+        Problem: For a file that is no image, is cut short, or holds what cannot be understood.
     """
     with _open_picture(path, data) as picture:
         if picture.format == "JPEG":

@@ -1,8 +1,8 @@
 """What can be wrong with a user's files: an error with a name for its kind.
 
 What looks for problems hands each of them to a function. A build passes `refuse`, which raises, and
-stops at the first problem; `check_data` passes the `append` of a list and hears of all. Both run the
-same code, so they cannot disagree.
+stops at the first problem; `check_data` passes the `append` of a list and hears of all. Both run
+the same code, so they cannot disagree.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ class Problem(UserError):
     """A mistake in a user's files.
 
     Args:
-      message: which file, what it holds, what was expected.
-      kind: a few words that files with the same mistake share.
+        message: Which file it is, what it holds, and what was expected.
+        kind: A few words that files with the same mistake share.
     """
 
     def __init__(self, message: str, *, kind: str):

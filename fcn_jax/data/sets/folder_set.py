@@ -1,240 +1,304 @@
-"""Lists of ids with two files for each, an image and its label, as a TFDS data set.
+"""Data sets that are built from a user's files: a survey of the folder, built part by part.
 
-Nothing is downloaded: the folders are the user's, as the archives unpack, and a part of them will
-do. A `Layout` says where the files of one such set are and how its labels are read;
-`fcn_jax.data.sets.splits` makes the splits of papers from the lists of one or several.
+Nothing is downloaded. A data set says what its folder holds (`FolderSet.survey`) and which splits
+its lists make (`arrange`); everything else is here, once. A part is built when it is first read,
+and without a folder the one build that is there is read.
 """
 
+import abc
 import dataclasses
-import functools
-import hashlib
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-from fcn_jax.data.files.pairs import Pair, PairReader
-from fcn_jax.data.files.pictures import LabelFile
-from fcn_jax.data.files.problems import MissingFile, OnProblem, Problem, refuse
-from fcn_jax.data.labels import LabelSet
-from fcn_jax.data.sets.records import FolderConfig, RecordBuilder, encode_pair
-
-Table = Mapping[int, int]  # the label of each value in the files
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """Where the files of an id are, and how its label is read.
-
-    Args:
-      title: what people call the data set.
-      expected_files: the tree of files, for messages.
-      places: where its folder may be, seen from source_dir; the last part is the folder's name.
-      lists, images, labels: files in that folder, with {} for the split or the id.
-      read_label: takes the table too, if there is `read_table`.
-      read_table: for labels whose values are explained by files of the folder.
-      splits: the lists that must be there.
-      subsets: lists that may lie beside them.
-      hash_labels: whether builds are told apart by the content of labels, not by their size alone.
-    """
-
-    title: str
-    label_set: LabelSet
-    expected_files: str
-    places: tuple[str, ...]
-    lists: str
-    images: str
-    labels: str
-    read_label: Callable[..., LabelFile]
-    read_table: Callable[[Path, OnProblem], Table] | None = None
-    splits: tuple[str, ...] = ("train", "val")
-    subsets: tuple[str, ...] = ()
-    hash_labels: bool = False
-
-    def find(self, source_dir: Path) -> Path | None:
-        """Returns the folder: `source_dir` itself, or one below it; None if there is none."""
-        folders = [source_dir / place for place in self.places]
-        if source_dir.name == folders[0].name:
-            folders.insert(0, source_dir)
-        for folder in folders:
-            if any((folder / files).parent.is_dir() for files in (self.images, self.labels)):
-                return folder
-        return None
-
-    def find_table(self, folder: Path, on_problem: OnProblem = refuse) -> Table:
-        """Returns what the files of the folder say about label values; empty if nothing has to."""
-        return self.read_table(folder, on_problem) if self.read_table else {}
-
-    def make_reader(self, table: Table) -> PairReader:
-        """Returns what reads the two files of an id."""
-        read_label = self.read_label
-        if self.read_table:
-            read_label = functools.partial(read_label, table=table)
-        return PairReader(self.label_set, read_label)
-
-    def find_pair(self, folder: Path, name: str) -> Pair:
-        """Returns where the files of an id are, if they are."""
-        return Pair(name, folder / self.images.format(name), folder / self.labels.format(name))
+from fcn_jax.data.files.digests import Digests
+from fcn_jax.data.files.pairs import Pair
+from fcn_jax.data.files.problems import MissingFile, OnProblem, refuse
+from fcn_jax.data.files.survey import Part, Place, Survey
+from fcn_jax.data.labels import IGNORE_LABEL, LabelSet
+from fcn_jax.data.sets import records
+from fcn_jax.data.sets.dataset import Dataset
+from fcn_jax.data.sets.records import encode_pair
+from fcn_jax.errors import UserError
 
 
 @dataclasses.dataclass(eq=False)
-class ListedConfig(FolderConfig):
-    """A folder and the ids of its splits; the name is their fingerprint.
+class FolderConfig(tfds.core.BuilderConfig):
+    """A part of a data set; the name is the fingerprint of its content.
 
-    Args:
-      subsets: ids of further lists, some of which the splits hold.
-      table: as in `Layout.find_table`; empty if the data set is read where it was built.
+    Attributes:
+        part: Name of the part, which is that of its builder.
+        source_dir: Folder of the user's files.
+        labels: Classes; None for builds of before the classes were filed with them.
+        ids: Ids of each list, or, for builds of before they were filed, as many numbers.
+        subsets: Ids of further lists.
+        survey: What the part is built from; None if it is read where it was built.
     """
 
-    ids: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
-    subsets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
-    table: Table = dataclasses.field(default_factory=dict)
+    part: str = ""
+    source_dir: str = ""
+    labels: LabelSet | None = dataclasses.field(default=None, repr=False)
+    ids: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict, repr=False)
+    subsets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict, repr=False)
+    survey: Part | None = dataclasses.field(default=None, repr=False)
 
 
-class ListedBuilder(RecordBuilder, skip_registration=True):
-    """The TFDS builder of a layout."""
+class FolderBuilder(records.RecordBuilder, skip_registration=True):
+    """The TFDS builder of any part."""
 
-    layout: ClassVar[Layout]
     VERSION = tfds.core.Version("1.0.0")  # raise it when the records change
+
+    def __init__(self, *, config: FolderConfig, **options: Any):
+        self.name = config.part  # TFDS asks for it by instance wherever it names files
+        super().__init__(config=config, **options)
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         return self.make_info(
-            self.layout.label_set,
-            f"Images and class labels of {self.layout.title}.",
+            config.labels,
+            f"Images and class labels of {config.part}, from a user's folder.",
             source_dir=config.source_dir,
             ids=config.ids,
             subsets=config.subsets,
         )
 
-    def list_items(self) -> Mapping[str, Sequence[str]]:
-        return self.builder_config.ids
+    def list_items(self) -> Mapping[str, Sequence[Pair]]:
+        part = self.builder_config.survey
+        self._consistency = part.make_consistency()
+        self._last = [pair for pairs in part.pairs.values() for pair in pairs][-1]
+        return part.pairs
 
-    def make_record(self, split: str, item: str) -> dict[str, str | bytes]:
-        config = self.builder_config
-        pair = self.layout.find_pair(Path(config.source_dir), item)
-        return encode_pair(pair, self.layout.make_reader(config.table)(pair))
+    def make_record(self, split: str, item: Pair) -> dict[str, str | bytes]:
+        reading = self.builder_config.survey.read_pair(item)
+        if self._consistency:
+            self._consistency.add(item.label_file, reading.counts, reading.label.palette)
+            if item is self._last:
+                self._consistency.finish()
+        return encode_pair(item, reading)
 
 
-def make_config(layout: Layout, folder: Path) -> ListedConfig:
-    """Returns the builder config of a folder; its name changes when the folder's content does.
+class FolderSet(abc.ABC):
+    """A data set whose files are the user's.
 
-    The fingerprint covers the lists id by id, the images by size, and the labels by size or byte by
-    byte, as the layout says.
+    Attributes:
+        name: Name that users call it by.
+        expected_files: Tree of files, for messages.
+        labels: Classes; None if the folder says which.
+    """
+
+    name: str
+    expected_files: str
+    labels: LabelSet | None
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Names of all parts that it can have."""
+        return (self.name,)
+
+    @abc.abstractmethod
+    def survey(self, folder: str | Path, *, on_problem: OnProblem = refuse) -> Survey:
+        """Lists what a folder holds; its keywords are the options of the data set."""
+
+    def arrange(
+        self, ids: Mapping[str, Sequence[Any]], folders: Sequence[str], on_problem: OnProblem
+    ) -> dict[str, Sequence[Place]]:
+        """Returns the places of each split: here, each list is one.
+
+        Args:
+            ids: Ids of every list "part/list".
+            folders: Where the lists are from, for messages.
+            on_problem: Is told of splits that cannot be scored on.
+        """
+        del folders, on_problem
+        return {
+            name.rpartition("/")[2]: [(name, index) for index in range(len(listed))]
+            for name, listed in ids.items()
+        }
+
+    def make_survey(
+        self,
+        labels: LabelSet,
+        parts: Sequence[Part],
+        on_problem: OnProblem,
+        *,
+        ids_are_global: bool = False,
+    ) -> Survey:
+        """Puts the parts of a folder together, and makes the splits."""
+        ids = {f"{part.name}/{name}": ids for part in parts for name, ids in _list_ids(part)}
+        folders = [str(part.folder) for part in parts]
+        return Survey(labels, parts, self.arrange(ids, folders, on_problem), ids_are_global)
+
+    def open(self, source_dir: str, data_dir: str, **options: Any) -> Dataset:
+        """Returns the data set of a folder; without one, that which is built.
+
+        Raises:
+            MissingFile: If there is none, or files are missing.
+            Problem: If a list cannot be understood.
+            UserError: If a part is built more than once.
+        """
+        with records.quiet_tfds():
+            if source_dir:
+                survey = self.survey(source_dir, **options)
+                configs = [_make_config(part, data_dir) for part in survey.parts]
+            else:
+                builds = (find_only_build(name, data_dir=data_dir) for name in self.part_names)
+                configs = [build for build in builds if build]
+        if not configs:
+            raise self.explain_nothing(source_dir)
+        reader = self.make_reader(configs, data_dir)
+        fingerprints = [f"{config.part}/{config.name}" for config in configs]
+        return Dataset(
+            name=self.name,
+            labels=self.labels or configs[0].labels,
+            splits=tuple(reader.splits),
+            builder=reader,
+            fingerprint=configs[0].name
+            if len(configs) == 1
+            else records.hash_text(" ".join(fingerprints)),
+        )
+
+    def make_reader(self, configs: Sequence[FolderConfig], data_dir: str) -> "FolderReader":
+        """Returns the reader of these parts, which need not be built."""
+        ids = {
+            f"{config.part}/{name}": ids for config in configs for name, ids in _list_ids(config)
+        }
+        folders = [config.source_dir for config in configs]
+        configs = [
+            config if config.labels else dataclasses.replace(config, labels=self.labels)
+            for config in configs
+        ]
+        return FolderReader(configs, self.arrange(ids, folders, refuse), data_dir)
+
+    def explain_nothing(self, source_dir: str) -> MissingFile:
+        """Says that there is nothing to read."""
+        del source_dir  # the survey of a folder says more
+        return MissingFile(
+            f"data set {self.name!r} needs source_dir: it is not built yet; expected\n"
+            f"{self.expected_files}",
+            kind="missing folder",
+        )
+
+
+class FolderReader:
+    """The splits of a data set from the parts that it has.
+
+    Args:
+        configs: Parts; they are built when they are first read.
+        splits: Places of the pairs of each split.
+        data_dir: Where built data sets are kept; empty means the default of TFDS.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[FolderConfig],
+        splits: Mapping[str, Sequence[Place]],
+        data_dir: str,
+    ):
+        self.configs, self.splits, self._data_dir = configs, splits, data_dir
+        self._builders: dict[str, FolderBuilder] = {}
+
+    def source(self, split: str) -> records.PickedSource:
+        """Returns the pairs of a split; builds the parts that it needs."""
+        picks = list(self.splits[split])
+        return records.PickedSource(
+            {name: self._read(*name.split("/")) for name in dict(picks)}, picks
+        )
+
+    def find_folders(self) -> list[Path]:
+        """Returns where the parts are that were read so far."""
+        return [Path(builder.data_path) for builder in self._builders.values()]
+
+    def _read(self, part: str, listed: str) -> records.RecordSource:
+        if part not in self._builders:
+            (config,) = (config for config in self.configs if config.part == part)
+            self._builders[part] = self._build(config)
+        return records.RecordSource(self._builders[part], listed)
+
+    def _build(self, config: FolderConfig) -> FolderBuilder:
+        # Worker processes that read it get no survey to carry.
+        builder = self._open(dataclasses.replace(config, survey=None))
+        if builder.info.splits:
+            return builder
+        num_images = sum(map(len, config.ids.values()))
+        records.build(
+            self._open(config),
+            message=f"building {config.part} ({num_images} images) in {builder.data_dir} ...",
+        )
+        return self._open(builder.builder_config)
+
+    def _open(self, config: FolderConfig) -> FolderBuilder:
+        with records.quiet_tfds():
+            return FolderBuilder(
+                config=config, data_dir=self._data_dir or None, file_format=records.FILE_FORMAT
+            )
+
+
+def find_only_build(part: str, *, data_dir: str) -> FolderConfig | None:
+    """Returns the one finished build of a user's folder, if any.
+
+    Builds whose names are no fingerprint of the content, as they were once, are read as well; but
+    where the same folder was built anew since, only the new build counts.
 
     Raises:
-      MissingFile: if a list, or a file of an id, is missing.
-      Problem: if a list cannot be understood.
+        UserError: If there are several, since none of them is meant more than another.
     """
-    fingerprint = hashlib.sha256()
-    table = layout.find_table(folder)
-    fingerprint.update(repr(sorted(table.items())).encode() if table else b"")
-    lists = read_lists(layout, folder)
-    for split, pairs in lists.items():
-        for name, image_file, label_file in pairs:
-            entry = [split, name, image_file.stat().st_size, label_file.stat().st_size]
-            fingerprint.update(repr(entry).encode())
-            if layout.hash_labels:
-                fingerprint.update(hashlib.sha256(label_file.read_bytes()).digest())
-    subsets = read_subsets(layout, folder)
-    fingerprint.update(repr(subsets).encode() if subsets else b"")
-    return ListedConfig(
-        name=fingerprint.hexdigest()[:16],
-        source_dir=os.fspath(folder),
-        ids={split: [pair.id for pair in pairs] for split, pairs in lists.items()},
-        subsets=subsets,
-        table=table,
-        description=f"Files of {folder}",
+    root = Path(data_dir or tfds.core.constants.DATA_DIR) / part
+    found = [
+        (info_file.parent, json.loads((info_file.parent / "metadata.json").read_text()))
+        for info_file in sorted(root.glob(f"*/{FolderBuilder.VERSION}/dataset_info.json"))
+    ]
+    renewed = {metadata["source_dir"] for _, metadata in found if "labels" in metadata}
+    builds = [
+        _read_config(part, folder, metadata)
+        for folder, metadata in found
+        if "labels" in metadata or metadata["source_dir"] not in renewed
+    ]
+    if len(builds) > 1:
+        places = ", ".join(f"{build.source_dir} ({build.name})" for build in builds)
+        raise UserError(
+            f"data set {part!r} is built {len(builds)} times under {root}, from {places}; say "
+            "which is meant with --config.data.source_dir=FOLDER, or remove the builds that you do "
+            "not need"
+        )
+    return builds[0] if builds else None
+
+
+def _read_config(part: str, folder: Path, metadata: Mapping[str, Any]) -> FolderConfig:
+    labels, ids = metadata.get("labels"), metadata.get("ids")
+    if not labels and "names" in metadata:  # as custom filed them once
+        labels = {"ignore_label": IGNORE_LABEL, **metadata}
+    if ids is None:
+        splits = json.loads((folder / "dataset_info.json").read_text())["splits"]
+        ids = {split["name"]: range(sum(map(int, split["shardLengths"]))) for split in splits}
+    return FolderConfig(
+        name=folder.parent.name,
+        part=part,
+        source_dir=metadata["source_dir"],
+        labels=LabelSet.from_dict(labels) if labels else None,
+        ids=ids,
+        subsets=metadata.get("subsets", {}),
     )
 
 
-def read_lists(
-    layout: Layout, folder: Path, on_problem: OnProblem = refuse
-) -> dict[str, list[Pair]]:
-    """Returns the pairs of each split."""
-    there = {}
-    for kind, files in (("image", layout.images), ("label", layout.labels)):
-        parent = (folder / files).parent
-        there[kind] = parent.is_dir()
-        if not there[kind]:  # said once, not for each id
-            on_problem(
-                MissingFile(
-                    f"the folder {parent} with the {kind}s of {layout.title} is missing; expected\n"
-                    f"{layout.expected_files}",
-                    kind="missing folder",
-                )
-            )
-    lists = {}
-    for split in layout.splits:
-        list_file = folder / layout.lists.format(split)
-        lists[split] = []
-        if not list_file.is_file():
-            on_problem(
-                MissingFile(
-                    f"the list {list_file} is missing; expected\n{layout.expected_files}",
-                    kind="missing list",
-                )
-            )
-            continue
-        for name in read_ids(list_file, on_problem):
-            pair = layout.find_pair(folder, name)
-            missing = [
-                (kind, file)
-                for kind, file in (("image", pair.image_file), ("label", pair.label_file))
-                if not file.is_file()
-            ]
-            for kind, file in missing:
-                if there[kind]:
-                    on_problem(
-                        MissingFile(
-                            f"{list_file} lists {name}, but its {kind} {file} is missing",
-                            kind="missing file",
-                        )
-                    )
-            if not missing:
-                lists[split].append(pair)
-    return lists
+def _make_config(part: Part, data_dir: str) -> FolderConfig:
+    root = Path(data_dir or tfds.core.constants.DATA_DIR)
+    return FolderConfig(
+        name=part.fingerprint(Digests(root / part.name / "digests.json")),
+        part=part.name,
+        source_dir=os.fspath(part.folder),
+        labels=part.read_pair.labels,
+        ids=part.ids,
+        subsets=part.subsets,
+        survey=part,
+        description=f"Files of {part.folder}",
+    )
 
 
-def read_subsets(
-    layout: Layout, folder: Path, on_problem: OnProblem = refuse
-) -> dict[str, list[str]]:
-    """Returns the ids of the further lists that lie beside those of the splits."""
-    files = {name: folder / layout.lists.format(name) for name in layout.subsets}
-    return {name: read_ids(file, on_problem) for name, file in files.items() if file.is_file()}
-
-
-def read_ids(list_file: Path, on_problem: OnProblem = refuse) -> list[str]:
-    """Reads a list with one id per line; empty lines and spaces around an id do not count.
-
-    A problem is a list that is empty, a line with more than an id, an id listed twice.
-    """
-    first_seen: dict[str, int] = {}
-    lines = list_file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if len(words) > 1:
-            on_problem(
-                Problem(
-                    f"{list_file}, line {number}: expected one id, got {line.strip()!r}; the lists "
-                    "for segmentation name one image per line",
-                    kind="line of a list",
-                )
-            )
-        elif words and words[0] in first_seen:
-            on_problem(
-                Problem(
-                    f"{list_file}, line {number}: {words[0]} is listed twice "
-                    f"(first on line {first_seen[words[0]]}); remove one of the lines",
-                    kind="file listed twice",
-                )
-            )
-        elif words:
-            first_seen[words[0]] = number
-    if not first_seen:
-        on_problem(
-            Problem(f"{list_file} lists no image; expected one id per line", kind="empty list")
-        )
-    return list(first_seen)
+def _list_ids(part: Part | FolderConfig) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yields the name and the ids of every list."""
+    yield from part.ids.items()
+    yield from part.subsets.items()

@@ -9,9 +9,17 @@ which trains on `trainval` and scores on `test`.
 from functools import partial
 
 from fcn_jax.data.files.matlab import number_from_one, read_mat_label
-from fcn_jax.data.labels import NYUD
-from fcn_jax.data.sets.folder_set import Layout, ListedBuilder
-from fcn_jax.data.sets.splits import PublishedSet, Split
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.sets.splits import FolderLayout, PublishedSet, Split
+
+# In the order of the numbers in the files, and spelled as FCN's data/nyud/classes.txt spells them.
+NAMES = (
+    "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, "
+    "blinds, desk, shelves, curtain, dresser, pillow, mirror, floor mat, clothes, ceiling, books, "
+    "refridgerator, television, paper, towel, shower curtain, box, whiteboard, person, "
+    "night stand, toilet, sink, lamp, bathtub, bag, otherstructure, otherfurniture, otherprop"
+)
+LABELS = LabelSet.in_voc_colors(NAMES.split(", "))
 
 EXPECTED_FILES = """\
   data/images/img_*.png
@@ -20,30 +28,25 @@ EXPECTED_FILES = """\
 in one folder: --config.data.source_dir=/path/to/it"""
 
 
-class Nyud(ListedBuilder):
-    """NYUDv2: 381 images to train, 414 to validate, 654 to test."""
-
-    name = "nyud"
-    layout = Layout(
-        title="NYUDv2",
-        label_set=NYUD,
-        expected_files=EXPECTED_FILES,
-        places=("nyud", "."),
-        lists="{}.txt",
-        images="data/images/img_{}.png",
-        labels="segmentation/img_{}.mat",
-        read_label=partial(
-            read_mat_label, variable="segmentation", table=number_from_one(NYUD, void=(0,))
-        ),
-        splits=("train", "val", "test"),
-        hash_labels=True,
-    )
-
-
-NYUDV2 = PublishedSet(
+LAYOUT = FolderLayout(
     name="nyud",
     title="NYUDv2",
-    builders=(Nyud,),
+    places=("nyud", "."),
+    lists="{}.txt",
+    images="data/images/img_{}.png",
+    label_files="segmentation/img_{}.mat",
+    read_label=partial(
+        read_mat_label, variable="segmentation", table=number_from_one(LABELS, void=(0,))
+    ),
+    splits=("train", "val", "test"),
+)
+
+DATA_SET = PublishedSet(
+    name="nyud",
+    title="NYUDv2",
+    labels=LABELS,
+    expected_files=EXPECTED_FILES,
+    layouts=(LAYOUT,),
     splits={
         "train": Split(381, take=("nyud/train",)),
         "val": Split(414, take=("nyud/val",)),

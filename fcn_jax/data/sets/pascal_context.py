@@ -13,9 +13,18 @@ from pathlib import Path
 
 from fcn_jax.data.files.matlab import read_mat_label
 from fcn_jax.data.files.problems import MissingFile, OnProblem, Problem, name_some, refuse
-from fcn_jax.data.labels import PASCAL_CONTEXT
-from fcn_jax.data.sets.folder_set import Layout, ListedBuilder, Table
-from fcn_jax.data.sets.splits import PublishedSet, Split
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.sets.splits import FolderLayout, PublishedSet, Split, Table
+
+# The 59 most frequent of 459 names, in the order and the spelling of the authors' 59_labels.txt.
+NAMES = (
+    "background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, "
+    "dog, horse, motorbike, person, pottedplant, sheep, sofa, train, tvmonitor, bag, bed, bench, "
+    "book, building, cabinet, ceiling, clothes, computer, cup, door, fence, floor, flower, food, "
+    "grass, ground, keyboard, light, mountain, mouse, curtain, platform, sign, plate, road, rock, "
+    "shelves, sidewalk, sky, snow, bedcloth, track, tree, truck, wall, water, window, wood"
+)
+LABELS = LabelSet.in_voc_colors(NAMES.split(", "))
 
 # What labels.txt calls some of the classes of 59_labels.txt.
 OTHER_NAMES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
@@ -31,7 +40,7 @@ EXPECTED_FILES = """\
 in one folder: --config.data.source_dir=/path/to/it"""
 
 
-def read_table(folder: Path, on_problem: OnProblem = refuse) -> Table:
+def read_table(folder: Path, *, on_problem: OnProblem = refuse) -> Table:
     """Reads the class of each label value from labels.txt.
 
     A problem is a file that is missing or cannot be understood, a class that it does not name, and
@@ -43,8 +52,8 @@ def read_table(folder: Path, on_problem: OnProblem = refuse) -> Table:
             MissingFile(f"{names_file} is missing; expected\n{EXPECTED_FILES}", kind="missing list")
         )
         return dict.fromkeys(range(NUM_VALUES), 0)  # so that the labels can be read all the same
-    values = read_names(names_file, on_problem)
-    classes = _rename({name: n for n, name in enumerate(PASCAL_CONTEXT.names) if n})
+    values = read_names(names_file, on_problem=on_problem)
+    classes = _rename({name: n for n, name in enumerate(LABELS.names) if n})
     if unnamed := [name for name in classes if name not in values]:
         on_problem(
             Problem(
@@ -64,7 +73,7 @@ def _rename(classes: Mapping[str, int]) -> dict[str, int]:
 
 
 def _compare_classes(file: Path, classes: Mapping[str, int], on_problem: OnProblem) -> None:
-    names = read_names(file, on_problem)
+    names = read_names(file, on_problem=on_problem)
     found = _rename({name: number for name, number in names.items() if number})
     if found != classes:
         name, number = min(found.items() ^ classes.items(), key=lambda item: item[1])
@@ -77,7 +86,7 @@ def _compare_classes(file: Path, classes: Mapping[str, int], on_problem: OnProbl
         )
 
 
-def read_names(file: Path, on_problem: OnProblem = refuse) -> dict[str, int]:
+def read_names(file: Path, *, on_problem: OnProblem = refuse) -> dict[str, int]:
     """Reads lines `number: name`; returns the number of each name, which loses its spaces."""
     values: dict[str, int] = {}
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -89,8 +98,8 @@ def read_names(file: Path, on_problem: OnProblem = refuse) -> dict[str, int]:
         if not is_number or not name or name in values or int(number) in values.values():
             on_problem(
                 Problem(
-                    f"{file}, line {count}: expected 'number: name' with a number and a name of its "
-                    f"own, got {line.strip()!r}",
+                    f"{file}, line {count}: expected 'number: name' with a number and a name of "
+                    f"its own, got {line.strip()!r}",
                     kind="line of a list",
                 )
             )
@@ -99,28 +108,23 @@ def read_names(file: Path, on_problem: OnProblem = refuse) -> dict[str, int]:
     return values
 
 
-class PascalContext(ListedBuilder):
-    """Pascal Context: 4998 images to train, 5105 to validate."""
-
-    name = "pascal_context"
-    layout = Layout(
-        title="Pascal Context",
-        label_set=PASCAL_CONTEXT,
-        expected_files=EXPECTED_FILES,
-        places=(".",),
-        lists="VOCdevkit/VOC2010/ImageSets/Main/{}.txt",
-        images="VOCdevkit/VOC2010/JPEGImages/{}.jpg",
-        labels="trainval/{}.mat",
-        read_label=partial(read_mat_label, variable="LabelMap"),
-        read_table=read_table,
-        hash_labels=True,
-    )
-
-
-CONTEXT = PublishedSet(
+LAYOUT = FolderLayout(
     name="pascal_context",
     title="Pascal Context",
-    builders=(PascalContext,),
+    places=(".",),
+    lists="VOCdevkit/VOC2010/ImageSets/Main/{}.txt",
+    images="VOCdevkit/VOC2010/JPEGImages/{}.jpg",
+    label_files="trainval/{}.mat",
+    read_label=partial(read_mat_label, variable="LabelMap"),
+    read_table=read_table,
+)
+
+DATA_SET = PublishedSet(
+    name="pascal_context",
+    title="Pascal Context",
+    labels=LABELS,
+    expected_files=EXPECTED_FILES,
+    layouts=(LAYOUT,),
     splits={
         "train": Split(4998, take=("pascal_context/train",)),
         "val": Split(5105, take=("pascal_context/val",)),

@@ -7,34 +7,23 @@ palette PNG into colours and 1-bit PNG into 0/255 without a word.
 
 import abc
 import contextlib
-import dataclasses
 import functools
+import hashlib
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
 from fcn_jax.data.files.pairs import Pair, Reading
 from fcn_jax.data.files.pictures import array_to_png, picture_to_array
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.errors import UserError
 
 FILE_FORMAT = "array_record"  # the only format that TFDS reads without TensorFlow
 IMAGES_PER_SHARD = 512  # while a shard is built, its records are in memory
-
-
-@dataclasses.dataclass(eq=False)
-class FolderConfig(tfds.core.BuilderConfig):
-    """Where a user's files are; the name is their fingerprint, so other files are another set."""
-
-    source_dir: str = ""
 
 
 class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -78,16 +67,8 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 line = f"\r  {split}: {index + 1} of {len(items)} images"
                 print(line, end=end, file=sys.stderr, flush=True)
 
-    def source(self, split: str) -> "RecordSource":
-        """Returns the pairs of a split of the built data set."""
-        return RecordSource(self, split)
-
-    def find_folders(self) -> list[Path]:
-        """Returns where the built files are."""
-        return [Path(self.data_path)]
-
     def make_info(self, labels: LabelSet, description: str, **metadata: Any):
-        """Returns the TFDS description of the set; the class names travel with the data."""
+        """Returns the TFDS description of the set; the classes travel with the data."""
         features = tfds.features.FeaturesDict(
             {
                 "id": tfds.features.Text(),
@@ -102,7 +83,7 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             description=description,
             features=features,
             disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(metadata),
+            metadata=tfds.core.MetadataDict(labels=labels.to_dict(), **metadata),
         )
 
 
@@ -158,40 +139,9 @@ class PickedSource(Sequence):
         return self._sources[name][there]
 
 
-class RelabelledSource(Sequence):
-    """The pairs of another source with every label value `v` replaced by `table[v]`."""
-
-    def __init__(self, source: Sequence, table: bytes):
-        self._source, self._table = source, np.frombuffer(table, np.uint8)
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        record = self._source[index]
-        return {**record, "label": self._table[record["label"]]}
-
-
-def find_only_build(
-    builder_class: type[RecordBuilder], *, data_dir: str
-) -> tuple[str, dict[str, Any]] | None:
-    """Returns the (config name, metadata) of the one finished build of a user's folder, if any.
-
-    Raises:
-      ValueError: if there are several, since none of them is meant more than another.
-    """
-    root = Path(data_dir or tfds.core.constants.DATA_DIR) / builder_class.name
-    builds = {
-        info_file.parent.parent.name: json.loads((info_file.parent / "metadata.json").read_text())
-        for info_file in sorted(root.glob(f"*/{builder_class.VERSION}/dataset_info.json"))
-    }
-    if len(builds) > 1:
-        folders = sorted(metadata["source_dir"] for metadata in builds.values())
-        raise UserError(
-            f"data set {builder_class.name!r} is built {len(builds)} times under {root}, from "
-            f"{folders}; say which is meant with --config.data.source_dir=FOLDER"
-        )
-    return next(iter(builds.items()), None)
+def hash_text(text: str) -> str:
+    """Returns 16 hexadecimal digits of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def build(builder: tfds.core.DatasetBuilder, *, message: str) -> tfds.core.DatasetBuilder:
@@ -202,7 +152,7 @@ def build(builder: tfds.core.DatasetBuilder, *, message: str) -> tfds.core.Datas
     finish wins and the others use what it built.
 
     Returns:
-      A builder that reads the finished data set.
+        A builder that reads the finished data set.
     """
     if builder.info.splits:
         return builder

@@ -11,6 +11,7 @@ surrounds every object. It lies outside of the object and never covers a thin st
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -18,8 +19,23 @@ import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float, UInt8
 
 from fcn_jax.data.files.pictures import array_to_png
-from fcn_jax.data.labels import SHAPES
-from fcn_jax.data.sets.records import RecordBuilder
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.sets import records
+from fcn_jax.data.sets.dataset import Dataset
+from fcn_jax.errors import UserError
+
+# Colours near those in the images, so that a prediction reads at a glance.
+LABELS = LabelSet(
+    names=(
+        "background", "sky", "ground", "disk", "square", "triangle", "ring", "star", "checker",
+        "pole", "wire", "fence",
+    ),
+    colors=(
+        (150, 140, 125), (130, 180, 230), (90, 125, 60), (205, 50, 50), (50, 70, 200),
+        (225, 205, 50), (205, 60, 185), (245, 140, 30), (240, 240, 240), (95, 30, 120),
+        (25, 25, 30), (20, 165, 160),
+    ),
+)  # fmt: skip
 
 SPLITS = ("train", "val")
 MIN_SIDE, MAX_SIDE = 96, 128  # pixels; each side of an image is drawn from this range
@@ -43,7 +59,7 @@ class ShapesConfig(tfds.core.BuilderConfig):
         self.name = self.name or f"seed{self.seed}_{self.num_train}_{self.num_val}"
 
 
-class Shapes(RecordBuilder):
+class Shapes(records.RecordBuilder):
     """Synthetic scenes with 12 classes, drawn on the spot."""
 
     name = "shapes"
@@ -52,7 +68,7 @@ class Shapes(RecordBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.make_info(
-            SHAPES, "Synthetic scenes of large regions, solid figures and thin structures."
+            LABELS, "Synthetic scenes of large regions, solid figures and thin structures."
         )
 
     def list_items(self) -> dict[str, range]:
@@ -70,6 +86,48 @@ class Shapes(RecordBuilder):
         }
 
 
+class ShapesSet:
+    """The data set `shapes`, with the numbers that the experiments use."""
+
+    def open(self, source_dir: str, data_dir: str) -> Dataset:
+        """Returns the data set, which takes no `source_dir`; it is built when it is first read."""
+        if source_dir:
+            raise UserError(
+                "data set 'shapes' is drawn, not read, and takes no source_dir (got "
+                f"{source_dir!r}); leave --config.data.source_dir out, or choose another data set"
+            )
+        with records.quiet_tfds():
+            builder = Shapes(data_dir=data_dir or None, file_format=records.FILE_FORMAT)
+        drawn = f"shapes/{builder.builder_config.name}/{builder.version}"
+        return Dataset(
+            name="shapes",
+            labels=LABELS,
+            splits=SPLITS,
+            builder=ShapesReader(builder),
+            fingerprint=records.hash_text(drawn),
+        )
+
+
+class ShapesReader:
+    """The splits of the data set, which need not be built."""
+
+    def __init__(self, builder: Shapes):
+        self._builder = builder
+
+    def source(self, split: str) -> records.RecordSource:
+        """Returns the pairs of a split."""
+        message = f"building shapes in {self._builder.data_dir} ..."
+        self._builder = records.build(self._builder, message=message)
+        return records.RecordSource(self._builder, split)
+
+    def find_folders(self) -> list[Path]:
+        """Returns where the built files are, if they are."""
+        return [Path(self._builder.data_path)] if self._builder.info.splits else []
+
+
+DATA_SET = ShapesSet()
+
+
 def draw_scene(
     seed: int, split: str, index: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
@@ -77,16 +135,16 @@ def draw_scene(
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     height, width = (int(side) for side in rng.integers(MIN_SIDE, MAX_SIDE + 1, size=2))
     scene = _Scene(rng, height, width)
-    present = rng.random(SHAPES.num_classes) < PRESENCE
+    present = rng.random(LABELS.num_classes) < PRESENCE
     for class_name, draw in _REGIONS.items():
-        if present[SHAPES.names.index(class_name)]:
+        if present[LABELS.names.index(class_name)]:
             scene.add(class_name, draw(rng, scene.y, scene.x))
     for class_name, draw in _FIGURES.items():
-        if present[SHAPES.names.index(class_name)]:
+        if present[LABELS.names.index(class_name)]:
             for _ in range(rng.integers(1, MAX_FIGURES + 1)):
                 scene.add(class_name, _find_room(rng, scene, draw))
     for class_name, (draw, fewest, most) in _THIN.items():
-        if present[SHAPES.names.index(class_name)]:
+        if present[LABELS.names.index(class_name)]:
             for _ in range(rng.integers(fewest, most + 1)):
                 scene.add(class_name, draw(rng, scene.y, scene.x))
     return scene.finish(), scene.label
@@ -105,8 +163,8 @@ class _Scene:
         """Puts an object on top of what is there, and its void line around it."""
         line = _dilate(mask, VOID_PX) & ~mask & ~np.isin(self.label, _THIN_LABELS)
         self.colors[mask] = self._paint(class_name)[mask]
-        self.label[line] = SHAPES.ignore_label
-        self.label[mask] = SHAPES.names.index(class_name)
+        self.label[line] = LABELS.ignore_label
+        self.label[mask] = LABELS.names.index(class_name)
 
     def finish(self) -> UInt8[np.ndarray, "h w 3"]:
         """Lights the scene from one side and adds the noise of a camera."""
@@ -120,7 +178,7 @@ class _Scene:
 
     def _paint(self, class_name: str) -> Float[np.ndarray, "h w 3"]:
         """Fills the whole image with the colour and the texture of one object of a class."""
-        color = np.array(SHAPES.colors[SHAPES.names.index(class_name)], np.float64)
+        color = np.array(LABELS.colors[LABELS.names.index(class_name)], np.float64)
         color += self.rng.uniform(-22, 22, size=3)
         texture = _TEXTURES[class_name](self.rng, self.y, self.x)
         return color + texture[..., None]
@@ -293,5 +351,5 @@ _THIN: dict[str, tuple[Callable, int, int]] = {  # with the fewest and the most 
     "wire": (_draw_wire, 1, 3),
     "fence": (_draw_fence, 1, 2),
 }
-_FIGURE_LABELS = [SHAPES.names.index(name) for name in _FIGURES]
-_THIN_LABELS = [SHAPES.names.index(name) for name in _THIN]
+_FIGURE_LABELS = [LABELS.names.index(name) for name in _FIGURES]
+_THIN_LABELS = [LABELS.names.index(name) for name in _THIN]

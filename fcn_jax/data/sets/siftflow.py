@@ -8,13 +8,20 @@ Source: Liu et al. 2009; Tighe and Lazebnik 2010 (the folder); siftflow_layers.p
 of the released FCN.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 from fcn_jax.data.files.matlab import number_from_one, read_mat_label
-from fcn_jax.data.labels import SIFTFLOW, SIFTFLOW_GEOMETRIC, LabelSet
-from fcn_jax.data.sets.folder_set import Layout, ListedBuilder
-from fcn_jax.data.sets.splits import PublishedSet, Split
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.sets.splits import FolderLayout, PublishedSet, Split
+
+# In the order of FCN's data/sift-flow/classes.txt, which is that of the numbers in the files.
+NAMES = (
+    "awning, balcony, bird, boat, bridge, building, bus, car, cow, crosswalk, desert, door, "
+    "fence, field, grass, moon, mountain, person, plant, pole, river, road, rock, sand, sea, "
+    "sidewalk, sign, sky, staircase, streetlight, sun, tree, window"
+)
+SEMANTIC_LABELS = LabelSet.in_voc_colors(NAMES.split(", "))
+GEOMETRIC_LABELS = LabelSet.in_voc_colors(["sky", "horizontal", "vertical"])
 
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 
@@ -26,48 +33,34 @@ EXPECTED_FILES = f"""\
 in one folder: --config.data.source_dir=/path/to/SiftFlowDataset"""
 
 
-def _make_layout(title: str, label_set: LabelSet, labels: str, void: Sequence[int]) -> Layout:
-    return Layout(
+def _make_set(
+    name: str, title: str, labels: LabelSet, folder: str, void: tuple[int, ...]
+) -> PublishedSet:
+    layout = FolderLayout(
+        name=name,
         title=title,
-        label_set=label_set,
-        expected_files=EXPECTED_FILES,
         places=("SiftFlowDataset", "."),
         lists="{}.txt",
         images=f"Images/{SCENES}/{{}}.jpg",
-        labels=f"{labels}/{SCENES}/{{}}.mat",
-        read_label=partial(
-            read_mat_label, variable="S", table=number_from_one(label_set, void=void)
-        ),
+        label_files=f"{folder}/{SCENES}/{{}}.mat",
+        read_label=partial(read_mat_label, variable="S", table=number_from_one(labels, void=void)),
         splits=("trainval", "test"),
-        hash_labels=True,
     )
-
-
-class SiftFlow(ListedBuilder):
-    """SIFT Flow, 33 semantic classes."""
-
-    name = "siftflow"
-    layout = _make_layout("SIFT Flow", SIFTFLOW, "SemanticLabels", void=(0,))
-
-
-class SiftFlowGeometric(ListedBuilder):
-    """SIFT Flow, 3 geometric classes."""
-
-    name = "siftflow_geometric"
-    layout = _make_layout("SIFT Flow (geometric)", SIFTFLOW_GEOMETRIC, "GeoLabels", void=(-1, 0))
-
-
-def _publish(builder: type[ListedBuilder]) -> PublishedSet:
     return PublishedSet(
-        name=builder.name,
-        title=builder.layout.title,
-        builders=(builder,),
+        name=name,
+        title=title,
+        labels=labels,
+        expected_files=EXPECTED_FILES,
+        layouts=(layout,),
         splits={
-            "trainval": Split(2486, take=(f"{builder.name}/trainval",)),
-            "test": Split(200, take=(f"{builder.name}/test",)),
+            "trainval": Split(2486, take=(f"{name}/trainval",)),
+            "test": Split(200, take=(f"{name}/test",)),
         },
         disjoint=(("trainval", "test"),),
     )
 
 
-SEMANTIC, GEOMETRIC = _publish(SiftFlow), _publish(SiftFlowGeometric)
+SEMANTIC = _make_set("siftflow", "SIFT Flow", SEMANTIC_LABELS, "SemanticLabels", void=(0,))
+GEOMETRIC = _make_set(
+    "siftflow_geometric", "SIFT Flow (geometric)", GEOMETRIC_LABELS, "GeoLabels", void=(-1, 0)
+)

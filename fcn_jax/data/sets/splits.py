@@ -1,40 +1,149 @@
 """Data sets as published: one or several parts, and the splits of papers made from their lists.
 
-Each part is built by itself, when it is first read, and stores an image once; a split is a list of
-places in the parts. An id stands for the same photograph in all parts of a data set, so splits are
-set algebra on ids. Where a split takes an id from two lists, the label is that of the first list.
+A part is a folder as its archive unpacks, or some of it: lists of ids, and two files for each. It
+stores an image once; a split is a list of places in the parts. An id stands for the same photograph
+in all parts of a data set, so splits are set algebra on ids. Where a split takes an id from two
+lists, the label is that of the first list.
 """
 
 import dataclasses
+import functools
 import os
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from fcn_jax.data.files.pairs import Survey
+from fcn_jax.data.files.lists import read_ids
+from fcn_jax.data.files.pairs import Pair, PairReader
+from fcn_jax.data.files.pictures import LabelFile
 from fcn_jax.data.files.problems import MissingFile, OnProblem, Problem, refuse
+from fcn_jax.data.files.survey import Part, Place, Survey
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.data.sets import records
-from fcn_jax.data.sets.folder_set import (
-    ListedBuilder,
-    ListedConfig,
-    make_config,
-    read_lists,
-    read_subsets,
-)
+from fcn_jax.data.sets.dataset import Dataset
+from fcn_jax.data.sets.folder_set import FolderSet
 
-Picks = Mapping[str, tuple[str, int]]  # {id: (list, index in the list)} in the order of a split
+Table = Mapping[int, int]  # the label of each value in the files
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderLayout:
+    """Where the files of an id are, and how its label is read.
+
+    Attributes:
+        name: Name of the part.
+        title: What people call it.
+        places: Where its folder may be, seen from source_dir; the last one's name is the folder's.
+        lists: Text files of ids in that folder, with {} for the name of the list.
+        images: Image files in that folder, with {} for the id.
+        label_files: Label files in that folder, with {} for the id.
+        read_label: Reader of a label file; it takes the table too, if there is `read_table`.
+        read_table: Reader of the table, for labels whose values files of the folder explain.
+        splits: Names of the lists that must be there.
+        subsets: Names of lists that may lie beside them.
+    """
+
+    name: str
+    title: str
+    places: tuple[str, ...]
+    lists: str
+    images: str
+    label_files: str
+    read_label: Callable[..., LabelFile]
+    read_table: Callable[[Path, OnProblem], Table] | None = None
+    splits: tuple[str, ...] = ("train", "val")
+    subsets: tuple[str, ...] = ()
+
+    def find(self, source_dir: Path) -> Path | None:
+        """Returns the folder: `source_dir` itself, or one below it; None if there is none."""
+        folders = [source_dir / place for place in self.places]
+        if source_dir.name == folders[0].name:
+            folders.insert(0, source_dir)
+        for folder in folders:
+            if any((folder / files).parent.is_dir() for files in (self.images, self.label_files)):
+                return folder
+        return None
+
+    def survey(
+        self, folder: Path, labels: LabelSet, expected_files: str, *, on_problem: OnProblem = refuse
+    ) -> Part:
+        """Lists what the folder holds."""
+        table, read_label = {}, self.read_label
+        if self.read_table:
+            table = self.read_table(folder, on_problem=on_problem)
+            read_label = functools.partial(read_label, table=table)
+        pairs = self._read_lists(folder, expected_files, on_problem)
+        subsets = {name: folder / self.lists.format(name) for name in self.subsets}
+        return Part(
+            name=self.name,
+            folder=folder,
+            pairs=pairs,
+            read_pair=PairReader(labels, read_label),
+            subsets={
+                name: read_ids(file, on_problem=on_problem)
+                for name, file in subsets.items()
+                if file.is_file()
+            },
+            meaning=repr(sorted(table.items())),
+        )
+
+    def _read_lists(
+        self, folder: Path, expected_files: str, on_problem: OnProblem
+    ) -> dict[str, list[Pair]]:
+        there = {}
+        for kind, files in (("image", self.images), ("label", self.label_files)):
+            parent = (folder / files).parent
+            there[kind] = parent.is_dir()
+            if not there[kind]:  # said once, not for each id
+                on_problem(
+                    MissingFile(
+                        f"the folder {parent} with the {kind}s of {self.title} is missing; "
+                        f"expected\n{expected_files}",
+                        kind="missing folder",
+                    )
+                )
+        lists: dict[str, list[Pair]] = {split: [] for split in self.splits}
+        for split, pairs in lists.items():
+            list_file = folder / self.lists.format(split)
+            if not list_file.is_file():
+                on_problem(
+                    MissingFile(
+                        f"the list {list_file} is missing; expected\n{expected_files}",
+                        kind="missing list",
+                    )
+                )
+                continue
+            for name in read_ids(list_file, on_problem=on_problem):
+                pair = Pair(
+                    name, folder / self.images.format(name), folder / self.label_files.format(name)
+                )
+                files = {"image": pair.image_file, "label": pair.label_file}
+                missing = {kind: file for kind, file in files.items() if not file.is_file()}
+                for kind, file in missing.items():
+                    if there[kind]:
+                        on_problem(
+                            MissingFile(
+                                f"{list_file} lists {name}, but its {kind} {file} is missing",
+                                kind="missing file",
+                            )
+                        )
+                if not missing:
+                    pairs.append(pair)
+        return lists
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
     """The ids of the lists `take`, in their order, that are not in the lists `without`.
 
-    Args:
-      take, without: lists by their names "part/list".
-      within: if given, only ids of these lists are taken.
+    Attributes:
+        num_images: Number of its images, as published.
+        take: Names "part/list" of the lists that it is made of.
+        without: Names of the lists whose ids are left out.
+        within: Names of lists; if there are any, only their ids are taken.
     """
 
-    num_images: int  # as published
+    num_images: int
     take: tuple[str, ...]
     without: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
@@ -49,15 +158,15 @@ class Split:
         """The parts that it is made of."""
         return {name.split("/")[0] for name in self.lists}
 
-    def pick(self, ids: Mapping[str, Sequence[str]]) -> Picks:
-        """Returns the places of the split.
+    def pick(self, ids: Mapping[str, Sequence[str]]) -> Mapping[str, Place]:
+        """Returns the place of each id, in the order of the split.
 
         Args:
-          ids: of every list.
+            ids: Ids of every list.
         """
         left_out = {name for listed in self.without for name in ids[listed]}
         let_in = {name for listed in self.within for name in ids[listed]}
-        picks: dict[str, tuple[str, int]] = {}
+        picks: dict[str, Place] = {}
         for listed in self.take:
             for index, name in enumerate(ids[listed]):
                 if name not in left_out and (name in let_in or not self.within):
@@ -66,52 +175,52 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True)
-class PublishedSet:
+class PublishedSet(FolderSet):
     """A data set as people cite it.
 
-    Args:
-      title: what people call all of it.
-      builders: of its parts, which share their classes and the tree of expected files.
-      disjoint: pairs of splits: what is trained on, and what may be scored after it.
-      second_choices: for where the parts of a split are missing, but these are there.
+    Attributes:
+        title: What people call all of it.
+        layouts: Layouts of its parts.
+        splits: Splits by name.
+        disjoint: Pairs of splits: what is trained on, and what may be scored after it.
+        second_choices: Splits for where the parts of the first choice are missing.
     """
 
     name: str
     title: str
-    builders: tuple[type[ListedBuilder], ...]
+    labels: LabelSet
+    expected_files: str
+    layouts: tuple[FolderLayout, ...]
     splits: Mapping[str, Split]
     disjoint: Sequence[tuple[str, str]]
     second_choices: Mapping[str, Split] = dataclasses.field(default_factory=dict)
 
     @property
-    def parts(self) -> dict[str, type[ListedBuilder]]:
-        """The builders by name."""
-        return {builder.name: builder for builder in self.builders}
+    def part_names(self) -> tuple[str, ...]:
+        """Names of all parts."""
+        return tuple(layout.name for layout in self.layouts)
 
-    @property
-    def labels(self) -> LabelSet:
-        """The classes."""
-        return self.builders[0].layout.label_set
+    def survey(self, folder: str | Path, *, on_problem: OnProblem = refuse) -> Survey:
+        """Lists what a folder holds."""
+        source = Path(os.path.abspath(os.path.expanduser(folder)))
+        found = [(layout, layout.find(source)) for layout in self.layouts]
+        if not any(part for _, part in found):
+            on_problem(self.explain_nothing(str(folder)))
+        parts = [
+            layout.survey(part, self.labels, self.expected_files, on_problem=on_problem)
+            for layout, part in found
+            if part
+        ]
+        return self.make_survey(self.labels, parts, on_problem, ids_are_global=True)
 
-    @property
-    def expected_files(self) -> str:
-        """The tree of files, for messages."""
-        return self.builders[0].layout.expected_files
-
-    def make_splits(
-        self,
-        ids: Mapping[str, Sequence[str]],
-        folders: Sequence[str],
-        on_problem: OnProblem = refuse,
-    ) -> dict[str, Picks]:
-        """Returns the picks of every split that these lists make.
+    def arrange(
+        self, ids: Mapping[str, Sequence[Any]], folders: Sequence[str], on_problem: OnProblem
+    ) -> dict[str, Sequence[Place]]:
+        """Returns the places of every split that these lists make.
 
         A problem is a list to train on that shares images with one to be scored on.
-
-        Args:
-          folders: where the lists are from, for the message.
         """
-        splits = {}
+        splits: dict[str, Mapping[str, Place]] = {}
         for name, split in self.splits.items():
             for choice in (split, self.second_choices.get(name)):
                 if name not in splits and choice and choice.lists <= ids.keys():
@@ -127,74 +236,46 @@ class PublishedSet:
                         kind="image in two splits",
                     )
                 )
-        return splits
+        return {name: list(picks.values()) for name, picks in splits.items()}
 
-    def find_folders(self, source_dir: str) -> dict[str, Path]:
-        """Returns the folders of the parts that are there."""
-        source = Path(os.path.abspath(os.path.expanduser(source_dir)))
-        folders = {name: part.layout.find(source) for name, part in self.parts.items()}
-        return {name: folder for name, folder in folders.items() if folder}
+    def open(self, source_dir: str, data_dir: str) -> Dataset:
+        """Returns the data set; says on stderr if it is not all that was published."""
+        dataset = super().open(source_dir, data_dir)
+        configs = {config.part: config for config in dataset.builder.configs}
+        if differences := self.find_differences(dataset.builder.splits):
+            folders = ", ".join(config.source_dir for config in configs.values())
+            print(
+                f"{self.name}: not all of {self.title} is in {folders}: {', '.join(differences)}",
+                file=sys.stderr,
+            )
 
-    def find_parts(self, source_dir: str, *, data_dir: str) -> dict[str, ListedConfig]:
-        """Returns the configs of the parts in a folder; without a folder, of those that are built.
+        def find_id(place: Place) -> str:
+            part, listed = place[0].split("/")
+            return configs[part].ids[listed][place[1]]
 
-        Raises:
-          MissingFile: if there is none, or files of a part are missing.
-          Problem: if a list cannot be understood.
-          ValueError: if a part is built more than once.
-        """
-        if source_dir:
-            configs = {
-                name: make_config(self.parts[name].layout, folder)
-                for name, folder in self.find_folders(source_dir).items()
-            }
-        else:
-            builds = {
-                name: records.find_only_build(part, data_dir=data_dir)
-                for name, part in self.parts.items()
-            }
-            configs = {
-                name: ListedConfig(name=build[0], **build[1])
-                for name, build in builds.items()
-                if build
-            }
-        if not configs:
-            raise self._no_part(source_dir)
-        return configs
-
-    def make_survey(self, source_dir: str, on_problem: OnProblem) -> Survey:
-        """Lists what a folder holds; the lists are called "part/list"."""
-        folders = self.find_folders(source_dir)
-        if not folders:
-            on_problem(self._no_part(source_dir))
-        pairs, subsets, readers = {}, {}, {}
-        for part, folder in folders.items():
-            layout = self.parts[part].layout
-            reader = layout.make_reader(layout.find_table(folder, on_problem))
-            for split, listed in read_lists(layout, folder, on_problem).items():
-                pairs[f"{part}/{split}"] = listed
-                readers[f"{part}/{split}"] = reader
-            for name, ids in read_subsets(layout, folder, on_problem).items():
-                subsets[f"{part}/{name}"] = ids
-        ids = {listed: [pair.id for pair in pairs[listed]] for listed in pairs}
-        splits = self.make_splits({**ids, **subsets}, list(map(str, folders.values())), on_problem)
-        return Survey(
-            labels=self.labels,
-            pairs=pairs,
-            readers=readers,
-            splits={name: list(picks.values()) for name, picks in splits.items()},
-            ids_are_global=True,
+        missing = self._explain_missing(source_dir, set(configs))
+        return dataclasses.replace(
+            dataset,
+            ids={
+                split: [find_id(place) for place in places]
+                for split, places in dataset.builder.splits.items()
+            },
+            missing={split: why for split, why in missing.items() if split not in dataset.splits},
         )
 
-    def explain_missing(self, source_dir: str, parts: Collection[str]) -> dict[str, str]:
-        """Returns, for each split that these parts cannot make, what is missing and where it goes."""
+    def find_differences(self, splits: Mapping[str, Sequence[Place]]) -> list[str]:
+        """Returns "split, images of images as published" of every split that differs."""
+        return [
+            f"{name} {len(places)} of {self.splits[name].num_images}"
+            for name, places in splits.items()
+            if len(places) != self.splits[name].num_images
+        ]
+
+    def _explain_missing(self, source_dir: str, parts: set[str]) -> dict[str, str]:
+        """Returns for each split that these parts cannot make what is missing and where it goes."""
         messages = {}
         for name, split in self.splits.items():
-            layouts = [
-                part.layout
-                for part_name, part in self.parts.items()
-                if part_name in split.needs - set(parts)
-            ]
+            layouts = [layout for layout in self.layouts if layout.name in split.needs - parts]
             if layouts:
                 titles = " and ".join(layout.title for layout in layouts)
                 places = ", ".join(place for layout in layouts for place in layout.places)
@@ -206,8 +287,9 @@ class PublishedSet:
                 )
         return messages
 
-    def _no_part(self, source_dir: str) -> MissingFile:
-        *titles, last = (part.layout.title for part in self.builders)
+    def explain_nothing(self, source_dir: str) -> MissingFile:
+        """Says which parts it is made from."""
+        *titles, last = (layout.title for layout in self.layouts)
         titles = f"{', '.join(titles)} and {last}" if titles else last
         where = f"{source_dir} holds none" if source_dir else "it needs source_dir: none is built"
         return MissingFile(
@@ -215,53 +297,3 @@ class PublishedSet:
             f"{self.expected_files}",
             kind="missing folder",
         )
-
-
-class PublishedReader:
-    """The splits that some of the parts make.
-
-    Args:
-      builders: by part; they need not be built.
-    """
-
-    def __init__(self, published: PublishedSet, builders: Mapping[str, ListedBuilder]):
-        self._published, self._builders = published, dict(builders)
-        configs = {part: builder.builder_config for part, builder in builders.items()}
-        ids = {
-            f"{part}/{name}": names
-            for part, config in configs.items()
-            for name, names in {**config.ids, **config.subsets}.items()
-        }
-        folders = [config.source_dir for config in configs.values()]
-        self.splits = published.make_splits(ids, folders)
-
-    def source(self, split: str) -> records.PickedSource:
-        """Returns the pairs of a split; builds the parts that it needs."""
-        picks = list(self.splits[split].values())
-        return records.PickedSource(
-            {listed: self._read(*listed.split("/")) for listed in dict(picks)}, picks
-        )
-
-    def _read(self, part: str, split: str) -> records.RecordSource:
-        builder = self._builders[part]
-        num_images = sum(map(len, builder.builder_config.ids.values()))
-        self._builders[part] = records.build(
-            builder,
-            message=f"building {part} ({num_images} images) in {builder.data_dir} ...",
-        )
-        return self._builders[part].source(split)
-
-    def find_folders(self) -> list[Path]:
-        """Returns where the parts are that are built."""
-        return [
-            Path(builder.data_path) for builder in self._builders.values() if builder.info.splits
-        ]
-
-    def find_differences(self) -> list[str]:
-        """Returns "split, images of images as published" of every split that differs."""
-        published = self._published.splits
-        return [
-            f"{name} {len(picks)} of {published[name].num_images}"
-            for name, picks in self.splits.items()
-            if len(picks) != published[name].num_images
-        ]

@@ -1,8 +1,8 @@
 """Any data set that TFDS has prepared and that has masks, such as oxford_iiit_pet, read as it lies.
 
-Only its files are read, in array_record format, without its builder and without TensorFlow. To have
-them: `tfds build oxford_iiit_pet --file_format=array_record`, where TFDS is installed with what that
-data set needs.
+Only its files are read, in array_record format, without its builder and without TensorFlow. To
+have them: `tfds build oxford_iiit_pet --file_format=array_record`, where TFDS is installed with
+what that data set needs.
 """
 
 import dataclasses
@@ -15,12 +15,11 @@ import tensorflow_datasets as tfds
 
 from fcn_jax.data.files.pictures import read_image_file, read_label_file
 from fcn_jax.data.files.problems import MissingFile, Problem, list_folder
-from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.labels import IGNORE_LABEL, VOID_NAME, LabelSet
+from fcn_jax.data.sets import records
+from fcn_jax.data.sets.dataset import Dataset
 from fcn_jax.errors import UserError
-from fcn_jax.ops.palette import voc_palette
 
-IGNORE_LABEL = 255
-VOID_NAME = "void"
 NUM_LOOKED_AT = 20  # masks, to say what values they hold
 
 
@@ -28,11 +27,12 @@ def find_build(name: str, *, data_dir: str) -> Path:
     """Returns the folder of a prepared data set: of the highest version, unless one is named.
 
     Args:
-      name: "name", "name/config" or either with ":version".
+        name: "name", "name/config" or either with ":version".
+        data_dir: Where it is prepared; empty means the default of TFDS.
 
     Raises:
-      MissingFile: if there is none.
-      ValueError: if there are several configs.
+        MissingFile: If there is none.
+        UserError: If there are several configs.
     """
     root = Path(data_dir or tfds.core.constants.DATA_DIR)
     path, _, version = name.partition(":")
@@ -56,9 +56,12 @@ def find_build(name: str, *, data_dir: str) -> Path:
 class Prepared:
     """The splits of a prepared data set.
 
-    Args:
-      image_key, mask_key: features of a record.
-      table: the class number of each value of the mask.
+    Attributes:
+        builder: TFDS builder that reads its files.
+        image_key: Feature of a record that is the image.
+        mask_key: Feature of a record that is the mask.
+        labels: Its classes.
+        table: Class number of each value of the mask.
     """
 
     builder: Any
@@ -66,11 +69,6 @@ class Prepared:
     mask_key: str
     labels: LabelSet
     table: Mapping[int, int]
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The names of the splits."""
-        return tuple(self.builder.info.splits)
 
     def source(self, split: str) -> "PreparedSource":
         """Returns the pairs of a split."""
@@ -110,27 +108,72 @@ class PreparedSource(Sequence):
         if (label < 0).any():
             values = np.unique(mask[label < 0]).tolist()
             raise Problem(
-                f"{name}: {mask_key} holds {values}, which no class has; name every value, or "
-                f"call it {VOID_NAME}: --config.data.mask_classes=NAME:VALUE,{VOID_NAME}:{values[0]}",
+                f"{name}: {mask_key} holds {values}, which no class has; name every value, or call "
+                f"it {VOID_NAME}: --config.data.mask_classes=NAME:VALUE,{VOID_NAME}:{values[0]}",
                 kind="label value outside the classes",
             )
         return {"id": name, "image": image, "label": label.astype(np.uint8)}
 
 
-def open_prepared(
-    name: str, *, data_dir: str, mask_key: str = "", mask_classes: Sequence[str] = ()
-) -> Prepared:
-    """Opens a prepared data set; the options are those of `get_dataset`.
+@dataclasses.dataclass(frozen=True)
+class PreparedSet:
+    """The data set `tfds:NAME`.
 
-    Raises:
-      ValueError: if it cannot be read without TensorFlow, or it is not clear what is the mask and
-        what its values mean.
+    Attributes:
+        name: "NAME", "NAME/CONFIG" or either with ":VERSION".
     """
-    builder = tfds.builder_from_directory(find_build(name, data_dir=data_dir))
+
+    name: str
+
+    def open(
+        self,
+        source_dir: str,
+        data_dir: str,
+        *,
+        mask_key: str = "",
+        mask_classes: Sequence[str] = (),
+    ) -> Dataset:
+        """Returns the data set; it takes no `source_dir`.
+
+        Args:
+            source_dir: Must be empty.
+            data_dir: Folder that it is prepared in.
+            mask_key: Feature that is the mask; empty means the only one that may be.
+            mask_classes: Classes of the mask as "name:value" (or "void:value"), in the order of
+                their numbers; empty means the names that the data set gives itself.
+
+        Raises:
+            UserError: If it cannot be read without TensorFlow, or it is not clear which feature is
+                the mask and what its values mean.
+        """
+        if source_dir:
+            raise UserError(
+                f"data set 'tfds:{self.name}' takes no source_dir: it must be prepared, in "
+                "data_dir or where TFDS keeps its data sets"
+            )
+        with records.quiet_tfds():
+            builder = tfds.builder_from_directory(find_build(self.name, data_dir=data_dir))
+            prepared = _find_masks(builder, self.name, mask_key, mask_classes)
+        identity = (
+            f"{builder.info.full_name} {prepared.mask_key} {prepared.labels} {prepared.table}"
+        )
+        return Dataset(
+            name=f"tfds:{self.name}",
+            labels=prepared.labels,
+            splits=tuple(builder.info.splits),
+            builder=prepared,
+            fingerprint=records.hash_text(identity),
+        )
+
+
+def _find_masks(
+    builder: tfds.core.DatasetBuilder, name: str, mask_key: str, mask_classes: Sequence[str]
+) -> Prepared:
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise UserError(
             f"{builder.data_path} is prepared as {builder.info.file_format.value}, which only "
-            "TensorFlow reads; prepare it as array_record: tfds build NAME --file_format=array_record"
+            "TensorFlow reads; prepare it as array_record: tfds build NAME "
+            "--file_format=array_record"
         )
     image_key = _find_feature(builder, channels=3, wanted="image", option="")
     mask_key = _find_feature(builder, channels=1, wanted=mask_key, option="mask_key")
@@ -146,8 +189,7 @@ def open_prepared(
             f"{_look_at(builder, mask_key)}\nname them, in the order of the classes: "
             f"--config.data.mask_classes=NAME:VALUE,NAME:VALUE,{VOID_NAME}:VALUE"
         )
-    colors = tuple(tuple(color) for color in voc_palette(len(names)).tolist())
-    return Prepared(builder, image_key, mask_key, LabelSet(tuple(names), colors), table)
+    return Prepared(builder, image_key, mask_key, LabelSet.in_voc_colors(names), table)
 
 
 def _find_feature(builder, *, channels: int, wanted: str, option: str) -> str:
@@ -165,7 +207,8 @@ def _find_feature(builder, *, channels: int, wanted: str, option: str) -> str:
     hint = f"; say which is the {what}: --config.data.{option}=KEY" if option and found else ""
     raise UserError(
         f"{builder.name} has {found or 'no'} features that may be the {what} ({channels} channels)"
-        f"{f', and not {wanted!r}' if option and wanted else ''}; its features: {sorted(features)}{hint}"
+        f"{f', and not {wanted!r}' if option and wanted else ''}; its features: "
+        f"{sorted(features)}{hint}"
     )
 
 
@@ -175,8 +218,8 @@ def _parse_classes(mask_classes: Sequence[str]) -> tuple[list[str], dict[int, in
         name, _, text = entry.rpartition(":")
         if not name or not text.isdecimal() or int(text) > 255 or int(text) in table:
             raise UserError(
-                f"data.mask_classes holds {entry!r}; expected NAME:VALUE with a value in 0..255 that "
-                "no other class has"
+                f"data.mask_classes holds {entry!r}; expected NAME:VALUE with a value in 0..255 "
+                "that no other class has"
             )
         if name == VOID_NAME:
             table[int(text)] = IGNORE_LABEL

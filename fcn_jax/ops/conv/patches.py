@@ -1,6 +1,6 @@
-"""Convolution as one matrix product: of all patches, written out, with the kernel as it lies.
+"""Convolution as one matrix product: all patches, written out, times the kernel as a matrix.
 
-What comes back to a pixel from the taps that met it is added up in float32 at least.
+The gradients that a pixel gets from the taps that met it are added up in float32 at least.
 """
 
 import jax.numpy as jnp

@@ -1,7 +1,7 @@
 """Convolution tap by tap: a matrix product over the channels of the pixels that a tap meets.
 
-What a tap meets in the padding is left out. Products are added up in float32 at least, and so is what
-comes back to a pixel from the taps that met it.
+Pixels of the padding are left out. The products of all taps are added up in float32 at least, and so
+are the gradients that a pixel gets from them.
 """
 
 import itertools
@@ -60,7 +60,7 @@ def kernel_grad(
 
 
 class _Meeting(NamedTuple):
-    """Which pixels of an axis a tap meets, from `start` on, and the outputs for which it does."""
+    """Pixels of an axis that a tap meets, from `start` on, and the outputs for which it meets them."""
 
     start: int
     first_output: int

@@ -18,14 +18,15 @@ from jaxtyping import Array, Float
 
 from fcn_jax.ops.geometry import Window, output_size
 
-# B^T, G and A^T of the source, along one axis: a row is a number, made of pixels or taps; or an
-# output, made of numbers.
+# B^T, G and A^T of the source, along one axis. A row of the first two makes one number of a tile out of
+# its pixels or of the taps; a row of the third makes one output out of the numbers.
 PIXEL_BASIS = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], np.float32)
 KERNEL_BASIS = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 OUTPUT_BASIS = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)
 NUMBERS = 4 * 4  # of a tile in its basis
 
-# What the products, four times as large as the outputs, may take for all images at once.
+# Largest size of the products, four times that of the outputs, at which all images are computed at
+# once; beyond, they are computed image by image.
 PRODUCTS_BYTES = 2**28
 
 
@@ -96,16 +97,17 @@ def _crop(outputs: Array, maps: Array, layer: Window) -> Array:
 
 
 def _change_both_axes(basis: np.ndarray, numbers: Float[Array, "n m"]) -> Float[Array, "N m"]:
-    """Changes the basis of numbers that lie row by row of their tiles."""
+    """Changes the basis of tiles along both axes; column m of `numbers` is tile m, row by row."""
     return jnp.asarray(np.kron(basis, basis)) @ numbers
 
 
 def _in_basis(
     basis: np.ndarray, tiles: Float[Array, "b n 2 m 2 c"], size: tuple[int, int]
 ) -> Callable[[Array], Float[Array, "t c"]]:
-    """Returns what computes the number at an index, row by row, of every tile.
+    """Returns f(index): the number at `index` (0 to 15, row by row) of every tile in `basis`.
 
-    It is meant for a loop: kernels of their own for all 16 would take seconds to compile.
+    The index may be traced, so that a loop computes all 16 numbers; 16 programs would take seconds
+    to compile.
     """
     # A number has at most two terms along an axis.
     places = np.array([np.flatnonzero(row)[[0, -1]] for row in basis])

@@ -1,37 +1,44 @@
 """The promise of evaluation: the same integers, however the images are dealt out."""
 
+import dataclasses
 from collections import Counter
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from fcn_jax.data.batches.loader import eval_batches
+from fcn_jax.data.datasets import Dataset
+from fcn_jax.data.sets.shapes import LABELS as SHAPES
+from fcn_jax.ops import metrics
 from fcn_jax.train import parallel
 from fcn_jax.train.compilations import count_compilations
-from fcn_jax.train.evaluation import evaluate
-from fcn_jax.train.steps import make_eval_step
+from fcn_jax.train.evaluation import Evaluator
 from tests import oracles
 from tests.oracles import confusion
 from tests.train.conftest import NUM_CLASSES, VOID
 
 
-def make_step(model, devices):
-    return make_eval_step(
-        model, num_classes=NUM_CLASSES, ignore_label=VOID, boundary_px=2, devices=devices
-    )
+@dataclasses.dataclass(frozen=True)
+class OneSource(Dataset):
+    """A data set that is one source, whatever the split."""
+
+    pictures: Any = None
+
+    def source(self, split: str):
+        return self.pictures
 
 
-def run_evaluation(model, variables, source, *, batch_size, num_devices=1, on_prediction=None):
-    devices = parallel.get_devices(num_devices)
-    eval_step = make_step(model, devices)
-    return evaluate(
-        eval_step,
-        parallel.replicate(variables, devices),
-        eval_batches(source, batch_size=batch_size, size_multiple=16, ignore_label=VOID),
-        num_devices=num_devices,
-        on_prediction=on_prediction,
-    )
+def make_evaluator(model, source, *, count=1, **options):
+    dataset = OneSource("tiny", SHAPES, ("val",), builder=None, pictures=source)
+    options = {"size_multiple": 16, "boundary_px": 2, "num_samples": 0, **options}
+    return Evaluator(model, dataset, parallel.get_devices(count=count), **options)
+
+
+def score(model, variables, source, *, count=1, on_prediction=lambda prediction: None, **options):
+    evaluator = make_evaluator(model, source, count=count, **options)
+    variables = parallel.get_devices(count=count).replicate(variables)
+    return evaluator.score(variables, on_prediction=on_prediction)
 
 
 class Reordered:
@@ -53,35 +60,35 @@ def network(make_model, random_variables):
 
 @pytest.fixture(scope="module")
 def one_by_one(network, pictures):
-    return run_evaluation(*network, pictures, batch_size=1)
+    return score(*network, pictures, device_batch_size=1)
 
 
 @pytest.mark.parametrize("batch_size", [3, 8])
 def test_batch_size_does_not_change_the_counts(network, pictures, one_by_one, batch_size):
-    result = run_evaluation(*network, pictures, batch_size=batch_size)
+    result = score(*network, pictures, device_batch_size=batch_size)
     np.testing.assert_array_equal(result.counts, one_by_one.counts)
     np.testing.assert_array_equal(result.boundary_counts, one_by_one.boundary_counts)
     assert result.loss == one_by_one.loss
     assert result.num_images == len(pictures)
 
 
-@pytest.mark.parametrize("num_devices", [2, 4])
-def test_devices_do_not_change_the_counts(network, pictures, one_by_one, num_devices):
-    result = run_evaluation(*network, pictures, batch_size=2 * num_devices, num_devices=num_devices)
+@pytest.mark.parametrize("count", [2, 4])
+def test_devices_do_not_change_the_counts(network, pictures, one_by_one, count):
+    result = score(*network, pictures, device_batch_size=2, count=count)
     np.testing.assert_array_equal(result.counts, one_by_one.counts)
     assert result.loss == one_by_one.loss
 
 
 def test_order_does_not_change_the_counts(network, pictures, one_by_one, rng):
     shuffled = Reordered(pictures, rng.permutation(len(pictures)))
-    result = run_evaluation(*network, shuffled, batch_size=3)
+    result = score(*network, shuffled, device_batch_size=3)
     np.testing.assert_array_equal(result.counts, one_by_one.counts)
     assert result.loss == one_by_one.loss
 
 
 def test_counts_are_those_of_the_predictions(network, pictures):
     predictions = []
-    result = run_evaluation(*network, pictures, batch_size=3, on_prediction=predictions.append)
+    result = score(*network, pictures, device_batch_size=3, on_prediction=predictions.append)
     assert sorted(p.id for p in predictions) == sorted(r["id"] for r in pictures)
     counts = sum(
         confusion(p.label[None], p.pred[None], num_classes=NUM_CLASSES, ignore_label=VOID)
@@ -118,30 +125,48 @@ def test_unpadded_evaluation_is_the_plain_network(network, pictures):
         num_classes=NUM_CLASSES,
         ignore_label=VOID,
     )
-    devices = parallel.get_devices(1)
-    result = evaluate(
-        make_step(model, devices),
-        parallel.replicate(variables, devices),
-        eval_batches(Reordered(pictures, [0]), batch_size=1, size_multiple=1, ignore_label=VOID),
-        num_devices=1,
-    )
+    result = score(model, variables, Reordered(pictures, [0]), size_multiple=1)
     np.testing.assert_array_equal(result.counts, counts)
 
 
-def test_evaluate_rejects_an_empty_split(network):
-    with pytest.raises(ValueError, match="no image"):
-        run_evaluation(*network, Reordered(None, []), batch_size=1)
+def test_evaluator_rejects_an_empty_split(network):
+    with pytest.raises(ValueError, match="no image to evaluate in the split val"):
+        score(*network, Reordered(None, []))
+
+
+def test_samples_are_predictions_spread_over_the_split(network, pictures):
+    predictions = {}
+    result = score(
+        *network,
+        pictures,
+        num_samples=2,
+        on_prediction=lambda prediction: predictions.update({prediction.id: prediction}),
+    )
+    assert sorted(sample.id for sample in result.samples) == ["picture_0", "picture_3"]
+    for sample in result.samples:
+        np.testing.assert_array_equal(sample.pred, predictions[sample.id].pred)
+        assert sample.image.base is None  # no view of a whole batch
+
+
+def test_report_has_the_counts_and_what_follows_from_them(network, pictures, one_by_one):
+    evaluator = make_evaluator(network[0], pictures, convention="present")
+    perfect = np.eye(NUM_CLASSES, dtype=np.int64)
+    result = dataclasses.replace(one_by_one, boundary_counts=perfect)
+    report = evaluator.make_report(result, step=7)
+    expected = metrics.scores(one_by_one.counts, convention="present")
+    assert report["mean_iou"] == expected["mean_iou"]
+    assert report["boundary_iou"] == 1.0
+    said = {key: report[key] for key in ("dataset", "split", "step", "num_images", "num_shapes")}
+    assert said == {"dataset": "tiny", "split": "val", "step": 7, "num_images": 7, "num_shapes": 2}
 
 
 def test_one_program_is_compiled_for_each_padded_shape(network, pictures):
     model, variables = network
-    devices = parallel.get_devices(1)
-    eval_step = make_step(model, devices)
-    variables = parallel.replicate(variables, devices)
+    evaluator = make_evaluator(model, pictures, device_batch_size=2)
+    variables = parallel.get_devices(count=1).replicate(variables)
     with count_compilations() as compilations:
         for _ in range(2):
-            batches = eval_batches(pictures, batch_size=2, size_multiple=16)
-            result = evaluate(eval_step, variables, batches, num_devices=1)
+            result = evaluator.score(variables)
     assert compilations.count == len(result.shapes) == 2
     assert compilations.compile_s > 0
     sizes = [record["label"].shape for record in pictures]

@@ -93,22 +93,22 @@ def make_step(model, *, crop_size: int) -> Callable:
         loss=loss,
         key=jax.random.key(0),
         ignore_label=IGNORE_LABEL,
-        devices=jax.devices(),
+        devices=parallel.get_devices(),
         label_grid=find_label_grid(model, crop_size=crop_size),
     )
 
 
 def make_training(model, variables: dict) -> Callable[[np.ndarray, np.ndarray], None]:
     """Makes one step of SGD with momentum and weight decay on all devices."""
-    devices = jax.devices()
-    state = parallel.replicate(jax.tree.map(np.asarray, make_state(variables)), devices)
+    devices = parallel.get_devices()
+    state = devices.replicate(jax.tree.map(np.asarray, make_state(variables)))
     steps = {}
 
     def step(images: np.ndarray, labels: np.ndarray) -> None:
         nonlocal state
         if images.shape not in steps:
             steps[images.shape] = make_step(model, crop_size=images.shape[1])
-        batch = parallel.shard({"images": images, "labels": labels}, len(devices))
+        batch = devices.shard({"images": images, "labels": labels})
         state, sums = steps[images.shape](state, batch)
         jax.block_until_ready((state, sums))
 

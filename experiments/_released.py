@@ -12,8 +12,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments import _plain
-
 BIAS_TWICE = ((r".*/bias", 2.0), (r".*/kernel", 1.0))
 BIAS_UNDECAYED = ((r".*/bias", 0.0), (r".*/kernel", 1.0))
 
@@ -29,7 +27,7 @@ def fcn(
     momentum: float = 0.99,
     num_steps: int = 100_000,
     batch_size: int = 1,
-    normalize: bool = False,
+    divide_by: str = "images",
     lr_multipliers: tuple = BIAS_TWICE,
     decay_multipliers: tuple = BIAS_UNDECAYED,
 ) -> ConfigDict:
@@ -40,7 +38,6 @@ def fcn(
         augment={"crop_size": 500, "flip_prob": 0.0},
         optim={
             "learning_rate": learning_rate,
-            "schedule": "constant",
             "momentum": momentum,
             "lr_multipliers": lr_multipliers,
             "decay_multipliers": decay_multipliers,
@@ -50,10 +47,10 @@ def fcn(
             "num_steps": num_steps,
             "batch_size": batch_size,
             "iter_size": batch_size,
-            "normalize": normalize,
             "eval_every": 4000,
             "checkpoint_every": 4000,
         },
+        divide_by=divide_by,
         # Most VOC images are 500x375 or 375x500: these need no padding.
         evaluation={"split": "seg11valid", "size_multiple": 125},
     )
@@ -76,13 +73,10 @@ def deeplab(
     return _make_config(
         {"label_shrink": True, **model},
         init=init,
-        augment={"crop_size": crop_size, "flip_prob": 0.5},
+        augment={"crop_size": crop_size},
         optim={
             "learning_rate": 1e-3,
             "schedule": "step",
-            "gamma": 0.1,
-            "step_size": 2000,
-            "momentum": 0.9,
             "lr_multipliers": lr_multipliers,
             "decay_multipliers": BIAS_UNDECAYED,
         },
@@ -90,12 +84,10 @@ def deeplab(
             "split": "train_aug",
             "num_steps": 6000,
             "batch_size": batch_size,
-            "iter_size": 1,
-            "normalize": True,
             "eval_every": 1000,
             "checkpoint_every": 500,
         },
-        evaluation={"split": "val", "size_multiple": eval_size},
+        evaluation={"size_multiple": eval_size},
     )
 
 
@@ -107,30 +99,18 @@ def _make_config(
     optim: dict[str, Any],
     train: dict[str, Any],
     evaluation: dict[str, Any],
+    divide_by: str = "pixels",
 ) -> ConfigDict:
     return ConfigDict(
         {
             "seed": 1337,  # the FCN release's; no other of its random choices can be repeated
-            "data": {"name": "voc", "source_dir": "", "data_dir": "", "classes": ()},
-            "augment": {**_plain.AUGMENT, **augment},
-            "model": {
-                "width": 1.0,
-                "preprocess": "caffe",
-                "dropout": 0.5,
-                "dtype": "float32",
-                "remat": False,
-                **model,
-            },
-            "init": {**_plain.INIT, **init},
-            "loss": {**_plain.LOSS},
+            "data": {"name": "voc"},
+            "augment": augment,
+            "model": model,
+            "init": init,
+            "loss": {"divide_by": divide_by},
             "optim": {"name": "sgd", "weight_decay": 5e-4, **optim},
-            "train": {"log_every": 20, **train},
-            "eval": {
-                "device_batch_size": 1,
-                "convention": "caffe",
-                "boundary_px": 5,
-                "num_samples": 8,
-                **evaluation,
-            },
+            "train": train,
+            "eval": {"device_batch_size": 1, **evaluation},
         }
     )

@@ -1,0 +1,236 @@
+"""A trained network: the variables, the network that they belong to, and the classes that it tells.
+
+`load` makes one of a run folder or of a single file, `Trained.save` writes that file. Neither needs
+the data set.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from fcn_jax.data.batches.transforms import pad_to
+from fcn_jax.data.files.pictures import read_image_file
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.errors import MissingError, UserError
+from fcn_jax.models.zoo import MODELS, get_model
+from fcn_jax.train import sections
+from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.run_folder import RunFolder
+from fcn_jax.train.state import init_variables
+from fcn_jax.weights.files import load_weights, save_network
+
+# An array [h, w, 3] of RGB, [h, w] of grey levels or [h, w, 4] of RGBA, all uint8; a picture of
+# Pillow; or the path of a picture file.
+Picture = np.ndarray | Image.Image | str | Path
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """A network with its variables and its classes.
+
+    Attributes:
+        model: The network: images `[b, h, w, 3]` in 0..255 RGB to logits `[b, h, w, k]`.
+        variables: What `model.apply` takes: `params`, and `batch_stats` if there is batch norm.
+        labels: Names and colours of the classes, and the value of void pixels.
+        section: Keywords of `get_model` that make the network, less `num_classes`.
+        size_multiple: Images are padded to multiples of this at the bottom and at the right, as the
+            evaluations of the run are, so that few shapes are compiled; 1 pads nothing.
+        origin: Where the variables come from: experiment, step and data, as JSON holds them.
+    """
+
+    model: nn.Module = dataclasses.field(repr=False)
+    variables: Mapping[str, Any] = dataclasses.field(repr=False)
+    labels: LabelSet
+    section: Mapping[str, Any]
+    size_multiple: int = 32
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def predict(self, image: Picture) -> UInt8[np.ndarray, "h w"]:
+        """Returns the class of every pixel: what `evaluate` counts for this image.
+
+        A picture is read as training reads it: grey becomes RGB, alpha is dropped, the orientation
+        that EXIF asks for is not applied.
+        """
+        return self._run(image)[1]
+
+    def logits(self, image: Picture) -> Float[np.ndarray, "h w k"]:
+        """Returns the scores of every class at every pixel, before the softmax."""
+        return self._run(image)[0]
+
+    def probabilities(self, image: Picture) -> Float[np.ndarray, "h w k"]:
+        """Returns the probability of every class at every pixel."""
+        return scipy.special.softmax(self.logits(image), axis=-1)
+
+    def save(self, path: str | Path) -> None:
+        """Writes everything into one `.safetensors` file, of which `load` makes the same network."""
+        if Path(path).suffix != ".safetensors":
+            raise UserError(f"{path} must end in .safetensors")
+        save_network(
+            path,
+            self.arrays,
+            model=dict(self.section),
+            labels=self.labels.to_dict(),
+            preprocess=dataclasses.asdict(self.model.backbone.preprocess),
+            origin={**self.origin, "size_multiple": self.size_multiple},
+        )
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The variables by path, such as `params/backbone/conv1_1/kernel`."""
+        return {k: np.asarray(v) for k, v in flatten_dict(self.variables, sep="/").items()}
+
+    @property
+    def backbone_name(self) -> str:
+        """The name under which `import_weights` and `export_weights` know the backbone."""
+        backbone = self.model.backbone
+        return f"{type(backbone).__name__.lower()}{getattr(backbone, 'depth', '')}"
+
+    def _run(self, image: Picture) -> tuple[np.ndarray, np.ndarray]:
+        pixels = to_rgb(image)
+        height, width = pixels.shape[:2]
+        padded, _ = pad_to(
+            pixels,
+            np.zeros((height, width), np.uint8),
+            height=-(-height // self.size_multiple) * self.size_multiple,
+            width=-(-width // self.size_multiple) * self.size_multiple,
+        )
+        logits, preds = self._apply(padded)
+        return np.asarray(logits)[:height, :width], np.asarray(preds)[:height, :width]
+
+    @functools.cached_property
+    def _apply(self) -> Callable[[np.ndarray], tuple[jax.Array, jax.Array]]:
+        """One image through the network; a program is compiled for each padded shape."""
+
+        @jax.jit
+        def apply(variables, image):
+            logits = self.model.apply(variables, image[None], train=False)[0]
+            return logits, jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+        return functools.partial(apply, jax.device_put(dict(self.variables)))
+
+
+def load(path: str | Path, *, step: str | int = "best", labels: LabelSet | None = None) -> Trained:
+    """Loads a trained network, without its data set.
+
+    Args:
+        path: A run folder, or a file that `export_weights` or `Trained.save` wrote.
+        step: Checkpoint of the run folder: `best` (by mean IoU), `last`, or the number of its step.
+        labels: Classes of the run, where its data set is at hand; None for those that it notes.
+    Raises:
+        UserError: If there is no trained network; the message says what there is.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _load_run(RunFolder(path), str(step), labels)
+    if not path.exists():
+        raise MissingError(
+            f"there is nothing at {path}: give a run folder of `python launch.py train`, or a file "
+            "of `python launch.py export_weights`"
+        )
+    return _load_file(path)
+
+
+def _load_run(folder: RunFolder, step: str, labels: LabelSet | None) -> Trained:
+    config = sections.resolve(folder.read_config())
+    run, labels = folder.read_run(), labels or folder.read_labels()
+    checkpoints = Checkpoints(folder.path / "checkpoints", read_only=True)
+    with contextlib.closing(checkpoints):
+        number = checkpoints.find_step(step)
+        variables = checkpoints.read_variables(number)
+    launches = run.get("launches") or [{}]
+    origin = {
+        "run": folder.path.absolute().name,
+        "experiment": run.get("experiment"),
+        "step": number,
+        "dataset": config["data"]["name"],
+        "data_fingerprint": run.get("data_fingerprint"),
+        "git_commit": launches[-1].get("git_commit"),
+    }
+    return _make_trained(
+        folder.path,
+        variables,
+        labels=labels,
+        section=config["model"],
+        size_multiple=config["eval"]["size_multiple"],
+        origin={key: value for key, value in origin.items() if value is not None},
+    )
+
+
+def _load_file(path: Path) -> Trained:
+    weights = load_weights(path)
+    if not weights.model:
+        name = next((name for name in MODELS if name.startswith(weights.network)), "NETWORK")
+        raise UserError(
+            f"{path} holds weights for {weights.network} and has no head: "
+            f'fcn_jax.make("{name}", num_classes=..., weights="{path}") puts one on it'
+        )
+    try:
+        origin = dict(weights.origin)
+        size_multiple, labels = origin.pop("size_multiple"), LabelSet.from_dict(weights.labels)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: its metadata are broken ({error}); export it again") from error
+    return _make_trained(
+        path,
+        unflatten_dict(weights.arrays, sep="/"),
+        labels=labels,
+        section=sections.resolve_section("model", weights.model),
+        size_multiple=size_multiple,
+        origin=origin,
+    )
+
+
+def _make_trained(
+    path: Path,
+    variables: Mapping[str, Any],
+    *,
+    labels: LabelSet,
+    section: Mapping[str, Any],
+    **facts: Any,
+) -> Trained:
+    """Makes the network of a section, and finds that the variables are those that it has."""
+    model = get_model(**section, num_classes=labels.num_classes)
+    variables = {name: variables.get(name) or {} for name in ("params", "batch_stats")}
+    there = {k: v.shape for k, v in flatten_dict(variables, sep="/").items()}
+    wanted = jax.eval_shape(lambda: init_variables(jax.random.key(0), model))
+    here = {k: v.shape for k, v in flatten_dict(wanted, sep="/").items()}
+    for leaf in sorted(there | here):
+        if there.get(leaf) != here.get(leaf):
+            raise UserError(
+                f"{path} does not fit its own network {section['name']}: {leaf} is "
+                f"{there.get(leaf, 'missing')} there, and {here.get(leaf, 'nothing')} in the "
+                "network; it was made by another version of the project, or changed by hand"
+            )
+    return Trained(model, variables, labels, section, **facts)
+
+
+def to_rgb(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
+    """Reads a picture as training reads it, and refuses what training refuses."""
+    if isinstance(image, str | Path):
+        return read_image_file(Path(image).expanduser()).pixels
+    if isinstance(image, Image.Image):
+        # Of the same modes as a file.
+        if image.mode not in ("RGB", "L", "P", "RGBA"):
+            raise UserError(f"a picture of mode {image.mode} is not supported; convert it to RGB")
+        return np.asarray(image.convert("RGB"))
+    array = np.asarray(image)
+    channels = array.shape[2:]
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in ((), (3,), (4,)):
+        raise UserError(
+            f"an image is uint8 [h, w, 3] in 0..255 RGB, or [h, w], or [h, w, 4]; this one is "
+            f"{array.dtype} {list(array.shape)}"
+        )
+    if not array.size:
+        raise UserError(f"an image of {list(array.shape)} has no pixel")
+    return array if channels == (3,) else np.asarray(Image.fromarray(array).convert("RGB"))

@@ -1,0 +1,186 @@
+"""A trained network needs no data set, and says what its run said."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.models.zoo import MODELS, get_model
+from fcn_jax.train import loop
+from fcn_jax.train.compilations import count_compilations
+from fcn_jax.train.trained import Trained, load, to_rgb
+from fcn_jax.weights.files import write_safetensors
+from tests.train.conftest import SHAPES, make_config
+
+pytestmark = pytest.mark.usefixtures("one_device", "plain_conv")
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, one_device):
+    """The folder of a trained run; look, do not touch."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny_fcn8s"
+    config = make_config()
+    config["eval"]["num_samples"] = 5
+    loop.train(config, folder, experiment="tiny", command="python launch.py train")
+    return folder
+
+
+@pytest.fixture
+def copy(workdir, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(workdir, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def net(workdir):
+    return load(workdir, step="last")
+
+
+@pytest.fixture
+def image(rng):
+    return rng.integers(0, 256, (37, 50, 3), np.uint8)
+
+
+def edit(file, change):
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def test_a_loaded_run_predicts_what_its_evaluation_predicted(workdir):
+    classes = set()
+    for which in ("best", "last"):
+        net = load(workdir, step=which)
+        pictures = sorted((workdir / "samples" / "val").glob("*.image.png"))
+        assert len(pictures) == 5
+        for picture in pictures:
+            name = picture.name.replace("image", f"pred-{net.origin['step']}")
+            pred, stored = net.predict(picture), np.asarray(Image.open(picture.with_name(name)))
+            np.testing.assert_array_equal(pred, stored, name)
+            classes |= set(pred.ravel())
+    assert len(classes) > 1
+
+
+def test_a_loaded_run_says_what_it_is(net):
+    assert net.labels == SHAPES and net.size_multiple == 16
+    assert net.section["name"] == "vgg16_fcn8s" and net.section["fc_channels"] == 8
+    assert net.origin["step"] == 6 and net.origin["experiment"] == "tiny"
+    assert net.origin["dataset"] == "tiny" and net.origin["run"] == "tiny_fcn8s"
+
+
+def test_a_file_holds_everything(net, image, tmp_path, monkeypatch):
+    net.save(tmp_path / "there" / "net.safetensors")
+    (tmp_path / "there").rename(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    again = load("elsewhere/net.safetensors")
+    np.testing.assert_array_equal(again.logits(image), net.logits(image))
+    for name in ("labels", "section", "size_multiple", "origin"):
+        assert getattr(again, name) == getattr(net, name), name
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 17), (48, 64)])
+def test_images_of_any_size_are_predicted(net, rng, size):
+    image = rng.integers(0, 256, (*size, 3), np.uint8)
+    pred, logits, probabilities = net.predict(image), net.logits(image), net.probabilities(image)
+    assert pred.shape == size and pred.dtype == np.uint8
+    assert logits.shape == (*size, SHAPES.num_classes) and logits.dtype == np.float32
+    np.testing.assert_array_equal(pred, logits.argmax(-1))
+    np.testing.assert_array_equal(pred, probabilities.argmax(-1))
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
+
+
+def test_a_program_is_compiled_for_each_padded_shape(workdir, rng):
+    net = load(workdir)
+    with count_compilations() as compilations:
+        for size in ((65, 33), (80, 48), (70, 40)):
+            net.predict(rng.integers(0, 256, (*size, 3), np.uint8))
+            net.logits(rng.integers(0, 256, (*size, 3), np.uint8))
+    assert compilations.count == 1
+
+
+def test_pictures_are_read_as_training_reads_them(image, tmp_path):
+    grey = image[..., 0]
+    np.testing.assert_array_equal(to_rgb(grey), np.stack([grey] * 3, axis=-1))
+    alpha = np.dstack([image, grey])
+    np.testing.assert_array_equal(to_rgb(alpha), image)
+    Image.fromarray(alpha).save(tmp_path / "rgba.png")
+    np.testing.assert_array_equal(to_rgb(tmp_path / "rgba.png"), image)
+    np.testing.assert_array_equal(to_rgb(str(tmp_path / "rgba.png")), image)
+    palette = Image.fromarray(image).quantize(8)
+    np.testing.assert_array_equal(to_rgb(palette), np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 5, 3), np.float32), r"uint8 \[h, w, 3\] .* this one is float32 \[4, 5, 3\]"),
+        (np.zeros((1, 4, 5, 3), np.uint8), r"this one is uint8 \[1, 4, 5, 3\]"),
+        (np.zeros((4, 5, 2), np.uint8), r"this one is uint8 \[4, 5, 2\]"),
+        (np.zeros((0, 5, 3), np.uint8), "has no pixel"),
+        (Image.new("CMYK", (5, 4)), "mode CMYK is not supported"),
+        (ROOT / "README.md", "cannot read this file as an image"),
+    ],
+)
+def test_predict_rejects_what_is_no_image(net, image, message):
+    with pytest.raises(ValueError, match=message):
+        net.predict(image)
+
+
+def test_save_rejects_a_name_that_is_not_the_formats(net, tmp_path):
+    with pytest.raises(ValueError, match="must end in .safetensors"):
+        net.save(tmp_path / "net.npz")
+
+
+def test_an_old_run_is_loaded_with_the_names_of_its_evaluations(copy):
+    edit(copy / "run.json", lambda run: run.pop("labels"))
+    shutil.copy(copy / "eval" / "val-6.json", copy / "eval" / "train-1.json")
+    edit(copy / "eval" / "train-1.json", lambda report: report.update(class_names=["old"]))
+    labels = load(copy).labels
+    assert labels == LabelSet.in_voc_colors(SHAPES.names)
+    assert labels.colors[:2] == ((0, 0, 0), (128, 0, 0)) and labels.ignore_label == 255
+    shutil.rmtree(copy / "eval")
+    with pytest.raises(ValueError, match=f"\npython launch.py evaluate --workdir={copy} notes"):
+        load(copy)
+    assert load(copy, labels=SHAPES).labels == SHAPES
+
+
+def test_load_rejects_what_is_no_trained_network(copy, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is nothing at"):
+        load(tmp_path / "no")
+    with pytest.raises(FileNotFoundError, match="is no run folder"):
+        load(ROOT / "docs")
+    with pytest.raises(ValueError, match="no checkpoint '4' .*; there are: last, best"):
+        load(copy, step=4)
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(FileNotFoundError, match="no checkpoint in .*; train first"):
+        load(copy)
+
+
+def test_load_rejects_a_backbone_and_says_how_to_use_it(tmp_path):
+    file = tmp_path / "backbone.safetensors"
+    preprocess = {"mean_rgb": [1, 2, 3], "std_rgb": [1, 1, 1], "bgr": True}
+    metadata = {"format": "fcn_jax", "network": "vgg16", "preprocess": json.dumps(preprocess)}
+    write_safetensors(file, {"params/backbone/conv1_1/bias": np.zeros(3, np.float32)}, metadata)
+    with pytest.raises(
+        ValueError, match=r'vgg16 and has no head: fcn_jax.make\("vgg16_fcn32s", num'
+    ):
+        load(file)
+
+
+def test_load_rejects_variables_of_another_network(copy):
+    edit(copy / "config.json", lambda config: config["model"].update(fc_channels=16))
+    message = r"does not fit its own network vgg16_fcn8s: .*fc6.* is \(8,\) there, and \(16,\) in"
+    with pytest.raises(ValueError, match=message):
+        load(copy)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_backbone_has_the_name_that_its_weights_have(name):
+    net = Trained(get_model(name, num_classes=2), {}, SHAPES, {})
+    assert net.backbone_name == name.split("_")[0]

@@ -1,0 +1,265 @@
+"""Where a network begins: at the stage before, or at imported weights, never silently elsewhere."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.models.preprocess import CAFFE
+from fcn_jax.models.zoo import get_model
+from fcn_jax.train import loop, parallel
+from fcn_jax.train.setup import make_setup
+from fcn_jax.train.state import TrainState
+from fcn_jax.train.trained import Trained, load
+from fcn_jax.train.warm_start import init_from, make
+from fcn_jax.weights.files import write_safetensors
+from tests.train.conftest import last_state, make_config, run
+
+pytestmark = pytest.mark.usefixtures("one_device", "plain_conv")
+
+NOTHING = TrainState(step=0, params={}, batch_stats={}, opt_state=())
+STAGES = {"vgg16_fcn32s": 1e-2, "vgg16_fcn16s": 1e-3, "vgg16_fcn8s": 1e-3}
+
+
+def stage(name, **init):
+    config = make_config()
+    config["model"]["name"] = name
+    config["optim"]["learning_rate"] = STAGES[name]
+    config["train"].update(num_steps=2, eval_every=0, checkpoint_every=0)
+    config["init"] = init
+    return config
+
+
+@pytest.fixture(scope="module")
+def coarse(tmp_path_factory, one_device):
+    """The run folder of a trained FCN-32s; look, do not touch."""
+    folder = tmp_path_factory.mktemp("stages") / "shapes_fcn32s"
+    run(stage("vgg16_fcn32s"), folder)
+    return folder
+
+
+def scores_of(setup, state):
+    """The scores of a picture, without its edge, where nothing lies beyond to come down to."""
+    images = np.random.default_rng(0).integers(0, 256, (1, 192, 160, 3), np.uint8)
+    apply = jax.jit(lambda *inputs: setup.model.apply(*inputs, train=False))
+    return np.asarray(apply(state.variables, images))[:, 32:-32, 32:-32]
+
+
+def test_three_stages_each_begin_where_the_one_before_ended(coarse, tmp_path, capsys):
+    finer = tmp_path / "shapes_fcn16s"
+    config = stage("vgg16_fcn16s", workdir=str(coarse))
+    run(config, finer)
+    assert "kept as initialised: score_pool4/bias, score_pool4/kernel" in capsys.readouterr().out
+    finest = stage("vgg16_fcn8s", workdir=str(finer))
+    setup = make_setup(finest)
+    state = init_from(setup.state, setup.model, **finest["init"])
+    ours, theirs = flatten_dict(state.params, sep="/"), last_state(config, finer).params
+    theirs = flatten_dict(theirs, sep="/")
+    assert set(ours) - set(theirs) == {"score_pool3/kernel", "score_pool3/bias"}
+    for path, leaf in theirs.items():
+        np.testing.assert_array_equal(ours[path], leaf, path)
+    assert not np.any(ours["score_pool3/kernel"]) and not np.any(ours["score_pool3/bias"])
+    run(finest, tmp_path / "shapes_fcn8s")
+
+
+def test_finer_network_begins_close_to_the_coarser_one(coarse):
+    config = stage("vgg16_fcn32s")
+    coarser = make_setup(config)
+    before = scores_of(coarser, last_state(config, coarse))
+    finer = make_setup(stage("vgg16_fcn16s"))
+    after = scores_of(finer, init_from(finer.state, finer.model, workdir=str(coarse)))
+    # Twice bilinear, by 2 and by 16, is not quite once by 32.
+    assert 0 < np.abs(before - after).max() < 0.1 * np.abs(before).max()
+
+
+def test_stopped_run_does_not_need_its_first_stage_again(coarse, tmp_path):
+    config = stage("vgg16_fcn16s", workdir=str(coarse))
+    config["train"].update(checkpoint_every=1)
+    whole = tmp_path / "whole"
+    run(config, whole)
+    coarse.rename(coarse.with_name("moved"))
+    try:
+        assert loop.train(config, whole, experiment="tiny", command="") is None
+    finally:
+        coarse.with_name("moved").rename(coarse)
+
+
+def test_missing_stage_is_told_with_the_command_that_makes_it(tmp_path):
+    workdir = tmp_path / "fcn16s"
+    before = tmp_path / "runs" / "voc_fcn32s_seed1"
+    config = stage("vgg16_fcn16s", workdir=str(before))
+    with pytest.raises(FileNotFoundError) as error:
+        run(config, workdir)
+    command = f"train --config=voc_fcn32s --workdir={before}"
+    assert "train the stage before this one first" in str(error.value)
+    assert command in str(error.value) and len(str(error.value).splitlines()) == 2
+    assert not workdir.exists()
+
+
+def test_init_rejects_two_sources():
+    setup = make_setup(stage("vgg16_fcn32s"))
+    with pytest.raises(ValueError, match="init.workdir=a and init.weights=b: give one"):
+        init_from(setup.state, setup.model, workdir="a", weights="b")
+
+
+@pytest.fixture
+def weights_file(tmp_path, random_variables):
+    """Makes a saved file of the backbone's weights, for images prepared like this."""
+
+    def write(setup, preprocess):
+        variables = flatten_dict(random_variables(setup.model), sep="/")
+        arrays = {path: np.asarray(leaf) for path, leaf in variables.items() if "backbone" in path}
+        metadata = {
+            "format": "fcn_jax",
+            "network": "vgg16",
+            "preprocess": json.dumps(
+                {key: getattr(preprocess, key) for key in ("mean_rgb", "std_rgb", "bgr")}
+            ),
+        }
+        write_safetensors(tmp_path / "weights.safetensors", arrays, metadata)
+        return tmp_path / "weights.safetensors", arrays
+
+    return write
+
+
+def test_imported_weights_go_where_their_names_say(weights_file):
+    setup = make_setup(stage("vgg16_fcn16s"))
+    path, arrays = weights_file(setup, CAFFE)
+    state = init_from(setup.state, setup.model, weights=str(path))
+    leaves = flatten_dict(state.variables, sep="/")
+    for name, leaf in flatten_dict(setup.state.variables, sep="/").items():
+        np.testing.assert_array_equal(leaves[name], arrays.get(name, leaf), name)
+    parallel.get_devices(count=1).replicate(state)  # host arrays and device arrays alike
+
+
+def test_skip_keeps_the_initial_values(weights_file):
+    setup = make_setup(stage("vgg16_fcn16s"))
+    path, _ = weights_file(setup, CAFFE)
+    state = init_from(
+        setup.state, setup.model, weights=str(path), skip=("params/backbone/conv5.*",)
+    )
+    ours, initial = state.params["backbone"], setup.state.params["backbone"]
+    np.testing.assert_array_equal(ours["conv5_3"]["kernel"], initial["conv5_3"]["kernel"])
+    assert np.any(np.asarray(ours["conv4_3"]["kernel"]) != initial["conv4_3"]["kernel"])
+
+
+def test_weights_for_other_images_are_refused(weights_file):
+    setup = make_setup(stage("vgg16_fcn32s"))
+    other = dataclasses.replace(CAFFE, mean_rgb=(123.0, 116.5, 104.0))
+    path, _ = weights_file(setup, other)
+    message = "expects images prepared with .*\n.*--config.model.preprocess=caffe:123.0,116.5,104.0"
+    with pytest.raises(ValueError, match=message):
+        init_from(setup.state, setup.model, weights=str(path))
+    config = stage("vgg16_fcn32s")
+    config["model"]["preprocess"] = "caffe:123.0,116.5,104.0"
+    init_from(setup.state, make_setup(config).model, weights=str(path))
+
+
+def test_stage_for_other_images_is_refused(coarse):
+    config = stage("vgg16_fcn16s", workdir=str(coarse))
+    config["model"]["preprocess"] = "torchvision"
+    setup = make_setup(config)
+    with pytest.raises(ValueError, match="expects images .*\n.*model.preprocess=caffe$"):
+        init_from(setup.state, setup.model, **config["init"])
+
+
+def test_missing_weights_are_told_with_the_command_that_makes_them():
+    setup = make_setup(stage("vgg16_fcn32s"))
+    with pytest.raises(
+        FileNotFoundError, match="weights/no.safetensors is not there.*\n.*import_w"
+    ):
+        init_from(setup.state, setup.model, weights="weights/no.safetensors")
+
+
+def test_a_file_of_the_stage_before_is_the_stage_before(coarse, tmp_path):
+    load(coarse, step="last").save(tmp_path / "fcn32s.safetensors")
+    setup = make_setup(stage("vgg16_fcn16s"))
+    states = [
+        init_from(setup.state, setup.model, **source)
+        for source in ({"workdir": str(coarse)}, {"weights": str(tmp_path / "fcn32s.safetensors")})
+    ]
+    jax.tree.map(np.testing.assert_array_equal, states[0].variables, states[1].variables)
+
+
+# Of the files that have the fourth stride on the fifth stage.
+PLAN = {"strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu", "first_expand": True}
+
+
+@pytest.fixture(scope="module")
+def mobilenet(tmp_path_factory, random_variables):
+    """The file of a network whose options are not the paper's."""
+    section = {"name": "mobilenetv2_fcn32s", "width": 1 / 8, "preprocess": "caffe", **PLAN}
+    model, labels = get_model(**section, num_classes=2), LabelSet.in_voc_colors(("sky", "road"))
+    file = tmp_path_factory.mktemp("mobilenet") / "net.safetensors"
+    Trained(model, random_variables(model), labels, section).save(file)
+    return file
+
+
+FLAGS = "--config.model.strides=1,2,2,1,2,2,1 --config.model.activation=relu"
+
+
+def test_weights_of_another_plan_are_refused_with_the_flags_to_set(mobilenet):
+    """The arrays fit either plan, and mean something else in it."""
+    model = get_model("mobilenetv2_fcn32s", num_classes=2, width=1 / 8, first_expand=True)
+    with pytest.raises(ValueError) as error:
+        init_from(NOTHING, model, weights=str(mobilenet))
+    first, second = str(error.value).splitlines()
+    assert "was trained with strides=(1, 2, 2, 1, 2, 2, 1), the network has (1, 2, 2, 2" in first
+    assert "it was trained with activation=relu, the network has relu6" in first
+    assert second == f"set {FLAGS} --config.model.preprocess=caffe"
+
+
+def test_imported_weights_of_another_plan_are_refused_with_the_flags_to_set(tmp_path):
+    preprocess = {"mean_rgb": [1, 2, 3], "std_rgb": [1, 1, 1], "bgr": True}
+    requires = {"strides": PLAN["strides"], "activation": "relu", "first_expand": False}
+    metadata = {"preprocess": json.dumps(preprocess), "requires": json.dumps(requires)}
+    arrays = {"params/backbone/conv0/kernel": np.zeros((3, 3, 3, 8), np.float32)}
+    file = tmp_path / "backbone.safetensors"
+    write_safetensors(file, arrays, {"format": "fcn_jax", "network": "mobilenetv2", **metadata})
+    model = get_model("mobilenetv2_fcn32s", num_classes=2, width=1 / 4, preprocess="caffe:1,2,3")
+    with pytest.raises(ValueError, match=f"\nset {FLAGS}$"):
+        init_from(NOTHING, model, weights=str(file))
+
+
+def test_make_takes_from_the_file_what_its_weights_depend_on(mobilenet):
+    coarse = load(mobilenet)
+    finer = make("mobilenetv2_fcn16s", weights=mobilenet, width=1 / 8)
+    assert {key: finer.section[key] for key in PLAN} == PLAN
+    assert finer.section["preprocess"] == "caffe" and finer.labels == coarse.labels
+    there, here = coarse.arrays, finer.arrays
+    assert set(there) < set(here)
+    for path in there:
+        np.testing.assert_array_equal(here[path], there[path], path)
+
+
+def test_make_refuses_options_that_contradict_the_file(mobilenet):
+    message = (
+        r"safetensors was trained with activation=relu, the network has relu6\nleave activation out"
+    )
+    with pytest.raises(ValueError, match=message):
+        make("mobilenetv2_fcn32s", weights=mobilenet, width=1 / 8, activation="relu6")
+
+
+def test_make_takes_a_new_head_where_the_classes_are_others(coarse, tmp_path):
+    before = load(coarse, step="last")
+    before.save(tmp_path / "net.safetensors")
+    options = {**before.section, "num_classes": 5, "weights": tmp_path / "net.safetensors"}
+    with pytest.raises(ValueError, match="skip the layer"):
+        make(**options)
+    net = make(**options, skip=("params/score_.*",))
+    assert net.labels.names == ("0", "1", "2", "3", "4") and len(set(net.labels.colors)) == 5
+    kernel = "params/backbone/conv1_1/kernel"
+    np.testing.assert_array_equal(net.arrays[kernel], before.arrays[kernel])
+
+
+def test_make_rejects_classes_that_are_not_told_or_told_twice():
+    with pytest.raises(ValueError, match="which classes are there"):
+        make("vgg16_fcn32s")
+    with pytest.raises(ValueError, match="num_classes=3, but labels names 2"):
+        make("vgg16_fcn32s", num_classes=3, labels=("sky", "road"))
+    with pytest.raises(ValueError, match="num_classes=0 must lie in"):
+        make("vgg16_fcn32s", num_classes=0)
