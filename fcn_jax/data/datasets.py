@@ -132,7 +132,7 @@ def _find_opener(name: str) -> Callable[..., Dataset]:
 def _check_options(name: str, options: dict[str, Any]) -> None:
     *_, taker = find_takers(name)
     parameters = inspect.signature(taker).parameters.values()
-    taken = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    taken = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "on_problem"]
     if unknown := [option for option in options if option not in taken]:
         has = f"it takes {', '.join(taken)}" if taken else "it has no options of its own"
         raise UserError(f"data set {name!r} takes no {' and no '.join(unknown)}; {has}")

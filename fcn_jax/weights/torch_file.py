@@ -15,9 +15,10 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -128,7 +129,7 @@ def _read_legacy(path: str | Path) -> Any:
         return content
 
 
-def _empty(file: BinaryIO, dtype: np.dtype, count: int) -> np.ndarray:
+def _empty(file: BufferedIOBase, dtype: np.dtype, count: int) -> np.ndarray:
     """Makes room for a storage, unless the file cannot hold as much."""
     here = file.tell()
     size = file.seek(0, 2)
@@ -232,7 +233,7 @@ KNOWN: Mapping[tuple[str, str], Any] = {
 class _Unpickler(pickle.Unpickler):
     """Unpickles tensors alone; `load(key, dtype, count)` gives the numbers of a storage."""
 
-    def __init__(self, file: BinaryIO, load: Callable[[str, np.dtype, int], np.ndarray]):
+    def __init__(self, file: BufferedIOBase, load: Callable[[str, np.dtype, int], np.ndarray]):
         super().__init__(file, encoding="utf-8")
         self._load = load
 

@@ -169,4 +169,6 @@ def test_symbolic_sizes_give_what_numbers_give(rng, mode, layer):
     program = export.export(run)(jax.ShapeDtypeStruct((*sizes, 2), "float32"))
     for size in ((5, 8), (1, 7)):
         maps = _maps(rng, *size)
-        np.testing.assert_array_equal(program.call(maps), run(maps))
+        # XLA may multiply by the inverse of a constant count.
+        tolerance = 0 if mode == "max" else 1e-6
+        np.testing.assert_allclose(program.call(maps), run(maps), rtol=tolerance, atol=tolerance)

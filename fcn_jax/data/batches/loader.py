@@ -90,7 +90,7 @@ def train_batches(
     if crop_size < 1:
         raise UserError(f"crop_size={crop_size} must be a positive number of pixels")
     scale_range = _check_range("scale_range", scale_range, above=0)
-    if not all(_is_number(scale) and scale > 0 for scale in scales):
+    if not all(scale > 0 for scale in scales):
         raise UserError(f"scales={tuple(scales)} must be positive numbers")
     rotation_range = _check_range("rotation_range", rotation_range)
     blur_sigma_range = _check_range("blur_sigma_range", blur_sigma_range, above=0)
@@ -218,17 +218,11 @@ def _check_batch_size(batch_size: int, process_index: int, process_count: int) -
 
 
 def _check_range(name: str, value: Range, *, above: float = -np.inf) -> Range:
-    if len(value) != 2 or not all(map(_is_number, value)):
-        raise UserError(f"{name}={tuple(value)} must be two numbers: low and high")
     low, high = value
     if not above < low <= high:
         least = "" if above == -np.inf else f"{above} < "
         raise UserError(f"{name}=({low}, {high}) must be (low, high) with {least}low <= high")
     return low, high
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
 
 
 def _iterate(
