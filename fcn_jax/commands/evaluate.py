@@ -1,7 +1,6 @@
 """Scores a checkpoint of a run on one split."""
 
 import argparse
-import contextlib
 import math
 import sys
 
@@ -24,18 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    import jax
     import numpy as np
 
     from fcn_jax.data.datasets import get_dataset
-    from fcn_jax.models.zoo import get_model
     from fcn_jax.train import parallel, sections
-    from fcn_jax.train.checkpoint import Checkpoints
     from fcn_jax.train.compilations import count_compilations
     from fcn_jax.train.evaluation import Evaluator
     from fcn_jax.train.progress import StepProgress
     from fcn_jax.train.run_folder import RunFolder
-    from fcn_jax.train.state import init_variables
+    from fcn_jax.train.trained import load
 
     folder = RunFolder(args.workdir)
     config = sections.resolve(folder.read_config(), where=str(folder.path))
@@ -43,23 +39,18 @@ def run(args: argparse.Namespace) -> None:
         config["eval"]["split"] = args.split
     if args.source_dir:
         config["data"]["source_dir"] = args.source_dir
-    with contextlib.closing(Checkpoints(folder.checkpoints_path, read_only=True)) as checkpoints:
-        step = checkpoints.find_step(args.step)
-        dataset = get_dataset(**config["data"])
-        shared = dataset.find_shared(config["train"]["split"], config["eval"]["split"])
-        if shared:
-            print(f"warning: {shared}", file=sys.stderr)
-        model = get_model(**config["model"], num_classes=dataset.labels.num_classes)
-        shapes = jax.eval_shape(lambda: init_variables(jax.random.key(0), model))
-        variables = checkpoints.read_variables(step, like=shapes)
+    dataset = get_dataset(**config["data"])
+    net = load(folder.path, step=args.step, labels=dataset.labels)
+    if shared := dataset.find_shared(config["train"]["split"], config["eval"]["split"]):
+        print(f"warning: {shared}", file=sys.stderr)
     devices = parallel.get_devices()
-    evaluator = Evaluator(model, dataset, devices, **config["eval"])
+    evaluator = Evaluator(net.model, dataset, devices, **config["eval"])
     with (
         StepProgress("evaluate", first=0, total=evaluator.num_images) as progress,
         count_compilations() as compilations,
     ):
-        result = evaluator.score(devices.replicate(variables), on_batch=progress.advance)
-    report = evaluator.make_report(result, step=step)
+        result = evaluator.score(devices.replicate(net.variables), on_batch=progress.advance)
+    report = evaluator.make_report(result, step=net.origin["step"])
     folder.write_eval(report, result.samples, colors=np.asarray(dataset.labels.colors))
     _print(report, folder)
     print(compilations)

@@ -62,22 +62,11 @@ class Checkpoints:
         """The newest checkpoint's step; None if there is none."""
         return self._manager.latest_step()
 
-    def read_variables(self, step: int, *, like: Any = None) -> dict[str, Any]:
-        """Reads the params and batch_stats of a network, as host arrays.
-
-        Args:
-            step: Step of the checkpoint.
-            like: Variables, or their shapes, of the network that they are for; None for any.
-
-        Raises:
-            UserError: If the checkpoint is of another network.
-        """
+    def read_variables(self, step: int) -> dict[str, Any]:
+        """Reads the params and batch_stats of a network, as host arrays."""
         item = ocp.args.Composite(state=ocp.args.StandardRestore())
         state = self._manager.restore(step, args=item)["state"]
-        variables = {name: state[name] or {} for name in ("params", "batch_stats")}
-        if like is not None:
-            self._check_shapes(step, variables, like=like)
-        return variables
+        return {name: state[name] or {} for name in ("params", "batch_stats")}
 
     def find_step(self, which: str) -> int:
         """Returns the step of `last`, `best`, or a number as text.

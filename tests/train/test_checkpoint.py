@@ -54,15 +54,10 @@ def test_checkpoint_of_another_network_is_rejected(checkpoints):
         checkpoints.restore(1, like=make_state(1.0, size=4))
 
 
-def test_variables_of_another_network_are_rejected(checkpoints):
+def test_variables_are_read_without_knowing_the_network(checkpoints):
     checkpoints.save(1, make_state(1.0))
-    variables = checkpoints.read_variables(1, like=make_state(2.0).variables)
+    variables = checkpoints.read_variables(1)
     np.testing.assert_array_equal(variables["params"]["score_fr"]["kernel"], [1.0, 1.0, 1.0])
-    message = r"params/score_fr/kernel is \(3,\) there, \(4,\) here"
-    with pytest.raises(UserError, match=message):
-        checkpoints.read_variables(1, like=make_state(1.0, size=4).variables)
-    with pytest.raises(UserError, match="params/fc7/bias is missing there"):
-        checkpoints.read_variables(1, like={"params": {"fc7": {"bias": np.zeros(3)}}})
 
 
 def test_newest_step_is_found_without_opening(checkpoints, tmp_path):
