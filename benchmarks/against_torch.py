@@ -199,7 +199,8 @@ def summarize(
 
 def describe(row: dict) -> str:
     return (
-        f"{row['network']:30s} {row['size']:4d} x{row['batch']:<3d} {row['kind']:9s} {row['dtype']:8s} "
+        f"{row['network']:30s} {row['size']:4d} x{row['batch']:<3d} "
+        f"{row['kind']:9s} {row['dtype']:8s} "
         f"ours {row['ours_s']:.3f} s  torch {row['torch']} {row['torch_s']:.3f} s  "
         f"ratio {row['ratio']:.2f} ({row['ratios'][0]:.2f} to {row['ratios'][-1]:.2f})"
     )

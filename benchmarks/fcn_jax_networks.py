@@ -19,7 +19,7 @@ MOMENTUM, WEIGHT_DECAY, LEARNING_RATE = 0.9, 5e-4, 1e-6
 
 
 def make_model(network: str, *, num_classes: int, dtype: str):
-    """Makes a network as it is fine-tuned: batch norm, where its backbone comes with it, is frozen."""
+    """Makes a network as it is fine-tuned: the batch norm of a backbone that has it is frozen."""
     make = partial(get_model, name=network, num_classes=num_classes, dtype=dtype)
     model = make()
     return model if model.backbone.norm is None else make(norm="frozen")

@@ -96,8 +96,8 @@ class Bottleneck(nn.Module):
 class MobileNetV2(nn.Module):
     """Up to bottleneck17, or to the 1x1 convolution to 1280 channels after it.
 
-    `first_expand` gives bottleneck1 an expansion by 1, and `strides` are those of the stages, as some
-    files of weights have them; `activation` is then `F.relu`.
+    `first_expand` gives bottleneck1 an expansion by 1, and `strides` are those of the stages, as
+    some files of weights have them; `activation` is then `F.relu`.
     """
 
     channels: ClassVar = {"bottleneck3": 24, "bottleneck6": 32, "bottleneck13": 96}

@@ -18,8 +18,8 @@ class Backbone(NamedTuple):
     model: dict[str, Any]
 
 
-# The file is not torchvision's: it holds a first expansion, its fourth stride lies on the stage of 96
-# channels, and its activation is ReLU (docs/results.md, "Corrections").
+# The file is not torchvision's: it holds a first expansion, its fourth stride lies on the stage of
+# 96 channels, and its activation is ReLU (docs/results.md, "Corrections").
 MOBILENETV2 = Backbone(
     "weights/mobilenetv2_imagenet.safetensors",
     {"first_expand": True, "strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu"},

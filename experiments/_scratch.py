@@ -14,8 +14,8 @@ def shapes(model: dict[str, Any]) -> ConfigDict:
     """Makes an experiment on the synthetic shapes.
 
     600 drawn images train, 100 others are scored at their own sizes, 96 to 128 pixels a side. The
-    networks are an eighth as wide as VGG16. fc6 of LargeFOV has a rate of 4 at output stride 8 where
-    the paper has 12, since these images are a quarter as large as VOC's.
+    networks are an eighth as wide as VGG16. fc6 of LargeFOV has a rate of 4 at output stride 8
+    where the paper has 12, since these images are a quarter as large as VOC's.
     """
     return _make_config(
         {"width": 0.125, **model},
@@ -38,9 +38,10 @@ def camvid(model: dict[str, Any]) -> ConfigDict:
 
 
 def custom(model: dict[str, Any]) -> ConfigDict:
-    """Makes an experiment on a user's own folder: as on CamVid, since little is known of the images.
+    """Makes an experiment on a user's own folder, with the recipe of CamVid.
 
-    Pretrained weights are better where they fit (section init).
+    Little is known of the images, so nothing is fitted to them. Pretrained weights are better where
+    they fit (section init).
     """
     # Sizes of photographs vary: few padded shapes, little padding.
     return _make_quarter(model, data="custom", size_multiple=64)

@@ -1,8 +1,8 @@
-"""DeepLab with atrous conv4 and conv5 (output stride 4) on CamVid, a quarter of VGG16, from scratch.
+"""DeepLab with atrous conv4 and conv5 (output stride 4) on CamVid, a quarter as wide as VGG16.
 
 Source:  Chen et al. 2015 for the network; the recipe is ours, see experiments/_scratch.py.
-Run:     python launch.py train --config=camvid_deeplab_atrous45 --workdir=runs/camvid_deeplab_atrous45 \
-             --config.data.source_dir=CamVid
+Run:     python launch.py train --config=camvid_deeplab_atrous45 \
+             --workdir=runs/camvid_deeplab_atrous45 --config.data.source_dir=CamVid
 Expects: 0.4997 mean IoU at the last step, one seed (docs/results.md).
 Differs: no released counterpart; otherwise as camvid_deeplab_largefov.
 """

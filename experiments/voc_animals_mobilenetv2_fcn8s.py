@@ -1,9 +1,9 @@
 """FCN-8s on MobileNetV2 on the animals of VOC2012, from ImageNet weights.
 
-Source:  Long et al. 2015 for the head, Sandler et al. 2018 for the backbone; the recipe is ours, see
-         experiments/_imagenet.py.
-Run:     python launch.py train --config=voc_animals_mobilenetv2_fcn8s --workdir=runs/voc_animals_mobilenetv2_fcn8s \
-             --config.data.source_dir=VOC
+Source:  Long et al. 2015 for the head, Sandler et al. 2018 for the backbone; the recipe is ours,
+         see experiments/_imagenet.py.
+Run:     python launch.py train --config=voc_animals_mobilenetv2_fcn8s \
+             --workdir=runs/voc_animals_mobilenetv2_fcn8s --config.data.source_dir=VOC
 Expects: being measured again, see docs/results.md.
 Differs: no released counterpart.
 """

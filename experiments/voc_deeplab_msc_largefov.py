@@ -2,8 +2,8 @@
 
 Source:  the released configs of DeepLab v1 (train.prototxt, test.prototxt, solver.prototxt); Chen
          et al. 2015, Table 1.
-Run:     python launch.py train --config=voc_deeplab_msc_largefov --workdir=runs/voc_deeplab_msc_largefov \
-             --config.data.source_dir=VOC
+Run:     python launch.py train --config=voc_deeplab_msc_largefov \
+             --workdir=runs/voc_deeplab_msc_largefov --config.data.source_dir=VOC
 Expects: 64.21 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """

@@ -114,8 +114,8 @@ def see_pixels(run_blobs):
     """Makes `see(model, height, width, pixels)`: which outputs depend on each of these pixels.
 
     Every weight is positive, every bias zero, and the image is the mean, so that every map is
-    exactly zero. One brighter pixel then makes a unit positive if and only if some path leads there:
-    nothing cancels, and a maximum over zeros and a positive number is positive.
+    exactly zero. One brighter pixel then makes a unit positive if and only if some path leads
+    there: nothing cancels, and a maximum over zeros and a positive number is positive.
 
     Gives (support [p, h, w], paths of the output).
     """

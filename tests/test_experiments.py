@@ -1,4 +1,4 @@
-"""Every experiment on VOC runs: two steps and an evaluation of a narrow network on small pictures."""
+"""Every experiment on VOC runs: two steps and an evaluation, a narrow network, small pictures."""
 
 from pathlib import Path
 

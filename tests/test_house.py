@@ -205,7 +205,10 @@ def test_every_experiment_says_source_run_expects_differs(path):
 
 
 def test_the_benchmark_against_torch_needs_no_data_and_no_files():
-    words = "import sys, benchmarks.fcn_jax_networks; print(*{name.split('.')[0] for name in sys.modules})"
+    words = (
+        "import sys, benchmarks.fcn_jax_networks; "
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
     line = [sys.executable, "-c", words]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
     stacks = {"grain", "array_record", "tensorflow_datasets", "PIL", "matplotlib", "safetensors"}

@@ -222,7 +222,7 @@ def _step_bytes(compiled: Any) -> int:
 
 
 def _free_bytes(devices: "Devices") -> int:
-    """Returns the bytes that each can give: of an accelerator all it has, of a host what is free."""
+    """Returns the bytes a device can give: all of an accelerator, what is free of a host."""
     if devices.memory_bytes is not None:
         return devices.memory_bytes
     return psutil.virtual_memory().available // devices.count  # all in the one memory

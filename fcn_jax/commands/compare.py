@@ -1,6 +1,6 @@
 """Compares runs: a report of what their folders hold, the first run against the others.
 
-Runs that differ in their seeds alone are shown as one, with the mean and the spread of their scores.
+Runs that differ only in their seeds are shown as one, with the mean and the spread of their scores.
 """
 
 import argparse

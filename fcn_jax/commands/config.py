@@ -1,4 +1,4 @@
-"""`config`: every key of an experiment, its value, where the value comes from, and what it means."""
+"""`config`: each key of an experiment, its value, where the value comes from, and what it means."""
 
 import argparse
 import json

@@ -59,7 +59,8 @@ _ADVICE: Mapping[int, str] = {
     errno.EMFILE: "raise the limit (ulimit -n 4096) and give the same command again",
     errno.ENFILE: "close other programs and give the same command again",
     errno.ENAMETOOLONG: "choose a shorter path",
-    errno.EIO: "what was written before is whole: look after the disk, or the network that it is on",
+    errno.EIO: "what was written before is whole: look after the disk, or the network that it is "
+    "on",
     errno.ENOMEM: "what was written before is whole: close other programs, or take smaller batches",
 }
 # Libraries that write (tensorstore) put the system's words into errors of their own.
@@ -117,7 +118,8 @@ def answer_to(error: Exception) -> str | None:
         chosen = os.environ.get("JAX_PLATFORMS", "")
         return (
             f"jax finds no device here of what JAX_PLATFORMS={chosen} asks for\n"
-            "leave JAX_PLATFORMS out, or install the right jax: pip install 'jax[cuda12]', 'jax[tpu]'"
+            "leave JAX_PLATFORMS out, or install the right jax: "
+            "pip install 'jax[cuda12]', 'jax[tpu]'"
         )
     return None
 

@@ -128,8 +128,8 @@ def load_experiment(path: Path, experiments_dir: Path) -> Experiment:
 def _building_blocks(*folders: Path) -> Iterator[None]:
     """Makes `from experiments import _family` find files of these folders, and of no others.
 
-    In a checkout the folder is called so, installed it is a part of the package: the name is lent to
-    it, and what else is called `experiments` in this process gets it back.
+    In a checkout the folder has the name `experiments`; installed it is a part of the package. So
+    the name is lent to it, and what else has this name in this process gets it back.
     """
     kept = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
     package = types.ModuleType(_PACKAGE)
@@ -263,8 +263,8 @@ def _leave_out(section: str, said: dict[str, Any], where: str) -> None:
     keys = sections.keys_of_section(section, said, where=where)
     if dropped := [name for name in said[section] if name not in keys]:
         print(
-            f"{section}.name={said[section]['name']} does not take {', '.join(dropped)} of {where}: "
-            "left out",
+            f"{section}.name={said[section]['name']} does not take {', '.join(dropped)} "
+            f"of {where}: left out",
             file=sys.stderr,
         )
     said[section] = {name: value for name, value in said[section].items() if name in keys}

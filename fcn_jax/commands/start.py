@@ -35,8 +35,9 @@ def use_huge_pages() -> None:
     """Starts this process over with an allocator that asks Linux for pages of 2 MB.
 
     XLA gives its buffers back after every step and gets new ones, which Linux clears page by page:
-    on a CPU, with the usual pages of 4 KB, up to a third of a training step. The C library reads its
-    settings once, when a process starts. Whoever sets GLIBC_TUNABLES keeps what they have set.
+    on a CPU, with the usual pages of 4 KB, this takes up to a third of a training step. The C
+    library reads its settings once, when a process starts. Whoever sets GLIBC_TUNABLES keeps what
+    they have set.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ and _is_the_program():
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"

@@ -2,9 +2,9 @@
 
 CaffeNet is the AlexNet of two towers (groups) in Caffe's order: pooling before normalisation.
 
-Source: Krizhevsky et al. 2012; voc-fcn-alexnet/net.py in shelhamer/fcn.berkeleyvision.org. One tower:
-Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks; torchvision's
-alexnet.py.
+Source: Krizhevsky et al. 2012; voc-fcn-alexnet/net.py in shelhamer/fcn.berkeleyvision.org. One
+tower: Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks;
+torchvision's alexnet.py.
 """
 
 from dataclasses import KW_ONLY

@@ -39,7 +39,9 @@ RELEASED_SIDE_STD = {"pool4_fc": 0.005, "pool3_ms": 0.0}
 
 
 class DeepLab(nn.Module):
-    """Maps images to logits of the same size: score maps, each upsampled once, corners onto corners.
+    """Maps images to logits of the same size.
+
+    Each score map is upsampled once, its corners onto the corners of the image.
 
     Attributes:
         backbone: Returns named features; the last of them feeds fc6.
@@ -144,8 +146,8 @@ class DeepLab(nn.Module):
     def place(self, name: str, score: Blob, onto: Blob) -> Blob:
         """Upsamples a score map to the stride of another map, and cuts it to the units of that map.
 
-        After pools of 2x2 the units of the two lie half a pixel apart. The cut rounds this half down,
-        as the release does: it trims 7 pixels where the first unit lies 7.5 before the image.
+        After pools of 2x2 the units of the two lie half a pixel apart. The cut rounds this half
+        down, as the release does: it trims 7 pixels where the first unit lies 7.5 before the image.
         """
         factor = int(score.stride / onto.stride)
         if factor > 1:

@@ -36,14 +36,15 @@ class FCN(nn.Module):
     """Maps images to logits of the same size.
 
     The deepest features are scored and upsampled in steps; at every skip the scores of a finer map
-    are added. Skips `()` is FCN-32s, `(16,)` 16s, `(16, 8)` 8s, and further ones give 4s and 2s. The
-    sizes of the kernels and the offsets of the crops follow from the positions of the units:
+    are added. Skips `()` is FCN-32s, `(16,)` 16s, `(16, 8)` 8s, and further ones give 4s and 2s.
+    The sizes of the kernels and the offsets of the crops follow from the positions of the units:
 
     - Upsampling by a factor takes 2 * factor taps where the units of the coarse map lie halfway
       between those of the finer map, as after VGG16's pools (64 taps in FCN-32s). Where they lie on
       them, as in AlexNet and ResNets, it takes 2 * factor - 1 taps (63).
-    - Before two maps are joined, the map that begins first is cut to begin with the other one. Where
-      it also ends first, as it can above an fc6 smaller than the release's, the other is cut too.
+    - Before two maps are joined, the map that begins first is cut to begin with the other one.
+      Where it also ends first, as it can above an fc6 smaller than the release's, the other is cut
+      too.
     - The last map is cut to the image, from the unit that lies on the image's first pixel.
 
     Attributes:

@@ -1,6 +1,7 @@
 """MobileNetV2, convolutional up to bottleneck17 or to the 1x1 convolution after it.
 
-Source: Sandler et al. 2018, Tables 1 and 2; padding and preprocessing of torchvision's mobilenetv2.py.
+Source: Sandler et al. 2018, Tables 1 and 2; padding and preprocessing of torchvision's
+mobilenetv2.py.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """How a head stands on a backbone.
 
-A network is a backbone, a head and what joins the two: a function that makes the backbone as the head
-wants it, and the head with the layers that suit the backbone. Such a function takes
+A network is a backbone, a head and what joins the two: a function that makes the backbone as the
+head wants it, and the head with the layers that suit the backbone. Such a function takes
 
 - `backbone`: makes the backbone, all options of which are given already;
 - `head`: makes the head, with the number of classes and its own options, from a backbone;
@@ -111,9 +111,10 @@ def atrous_deeplab(
 ) -> DeepLab:
     """Puts DeepLab's fc6, fc7 and fc8 on a backbone that was trained without such a classifier.
 
-    After the last removed stride all rates, that of fc6 included, are multiples of what was removed.
-    The average of pool5a joins the units that lie closer together: without it the maps that are
-    interleaved there are decided each by itself, and masks get a grid of dots (docs/results.md).
+    After the last removed stride all rates, that of fc6 included, are multiples of what was
+    removed. The average of pool5a joins the units that lie closer together: without it the maps
+    that are interleaved there are decided each by itself, and masks get a grid of dots
+    (docs/results.md).
 
     Args:
         output_stride: Stride of the features that the head stands on: 32, 16, 8 or 4.
@@ -124,9 +125,9 @@ def atrous_deeplab(
             backbones. With the 1024 of VGG16's fc6, this layer alone would take more multiply-adds
             than MobileNetV2 below it.
         dropout: Fraction of the values that training drops after fc6 and after fc7, in [0, 1).
-        head_norm: Normalisation of fc6 and fc7: none, batch, frozen, or the backbone's (`same`). With
-            none the layers have biases: frozen statistics that nobody measured would mean nothing,
-            and one network has the same variables however it is trained.
+        head_norm: Normalisation of fc6 and fc7: none, batch, frozen, or the backbone's (`same`).
+            With none the layers have biases: frozen statistics that nobody measured would mean
+            nothing, and one network has the same variables however it is trained.
     """
     if output_stride not in FC6_RATES:
         known = ", ".join(map(str, FC6_RATES))
@@ -176,7 +177,7 @@ def vgg16_deeplab(
         fc_channels: Channels of fc6 and of fc7, at least 1.
         dropout: Fraction of the values that training drops after fc6, after fc7 and after the
             layers of the side branches, in [0, 1).
-        head_norm: Normalisation of these layers: none, batch or frozen; `same` takes the backbone's.
+        head_norm: Normalisation of these layers: none, batch, frozen, or the backbone's (`same`).
         sides: Names of the features that are scored beside the deepest ones (MSc): `data`, `pool1`
             to `pool4`.
         side_channels: Channels of the layers in these side branches, at least 1.

@@ -24,8 +24,9 @@ from fcn_jax.models.preprocess import make_preprocess, name_preprocess
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import VGG16
 
-# Of the computation; parameters, logits and loss are always float32. Not float16: beyond 65504 its
-# gradients overflow, as those of a loss summed over all pixels do, and nothing scales the loss here.
+# Dtypes of the computation; parameters, logits and loss are always float32. float16 is not among
+# them: beyond 65504 its gradients overflow, as those of a loss summed over all pixels do, and
+# nothing scales the loss here.
 DTYPES = ("float32", "bfloat16")
 MIN_WIDTH = 1 / 64  # one channel in conv1
 

@@ -58,7 +58,8 @@ class Crop(NamedTuple):
 def same(kernel: int, *, stride: int = 1, rate: int = 1, ceil: bool = False) -> Window:
     """Returns the window that is padded so that it keeps the size at stride 1.
 
-    An even kernel at an odd rate cannot: its units lie between those of its input, one more of them.
+    An even kernel at an odd rate cannot keep it: its units lie between those of its input, and are
+    one more.
     """
     return Window(kernel, stride, pad=-(-rate * (kernel - 1) // 2), rate=rate, ceil=ceil)
 
@@ -84,7 +85,7 @@ def output_size(layer: Layer, size: Size) -> Size:
                 # A window may hang over the end by less than a stride, but Caffe drops one that
                 # begins in the far padding: at most ceil((size + pad) / stride) begin before it.
                 room = (min(room, pad - stride) if pad else room) + stride - 1
-            # In the words that XLA has for it: JAX does not know every form of a symbolic size again.
+            # Written as XLA writes it: JAX does not recognise every form of a symbolic size.
             count = (size + room) // stride + 1
             if not is_symbolic(size) and count < 1:
                 raise UserError(

@@ -28,7 +28,7 @@ def softmax_cross_entropy(
 
 
 class Loss(NamedTuple):
-    """A loss in two halves: first every device sums over its own pixels, then these sums are joined.
+    """A loss in two halves: every device sums over its own pixels, then these sums are joined.
 
     With one device, `parts, count = sums(logits, labels)` and the mean loss of a pixel is
     `total(parts, count) / count`. With several, add the parts and the counts of all devices first.
@@ -68,8 +68,8 @@ def make_loss(
             cross entropy of a pixel is multiplied by the weight of its true class, and the mean is
             the sum of the products divided by the sum of the pixels' weights. So equal weights
             change nothing, whatever they are.
-        ohem_fraction: Fraction, in (0, 1], of the labelled pixels that enter the cross entropy: those
-            where it is highest (and the pixels that tie with the last of them); 1 keeps all.
+        ohem_fraction: Fraction, in (0, 1], of the labelled pixels that enter the cross entropy:
+            those where it is highest (and the pixels that tie with the last of them); 1 keeps all.
             Source: Wu et al. 2016, Bridging Category-level and Instance-level Semantic Image
             Segmentation (online bootstrapping); Shrivastava et al. 2016 (OHEM).
         cross_entropy_weight: Factor of the cross entropy, 0 or more.
@@ -77,8 +77,8 @@ def make_loss(
             weights: one minus twice the overlap of probabilities and truth, divided by the sum of
             both. Source: Milletari et al. 2016 (V-Net); here the sums are over the whole batch.
         divide_by: `pixels` divides the summed loss by the number (or weight) of labelled pixels of
-            the whole batch, `images` by its number of images, as the FCN release does. In Caffe these
-            are `normalize: true` and `normalize: false`.
+            the whole batch, `images` by its number of images, as the FCN release does. In Caffe
+            these are `normalize: true` and `normalize: false`.
     """
     if divide_by not in ("pixels", "images"):
         raise UserError(f"unknown loss.divide_by {divide_by!r}; known: pixels, images")

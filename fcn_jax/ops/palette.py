@@ -10,7 +10,7 @@ VOID_COLOR = (224, 224, 192)
 
 
 def voc_palette(*, num_colors: int = 256) -> UInt8[np.ndarray, "{num_colors} 3"]:
-    """Makes VOC's colour map: bits 0, 1, 2 of the index feed red, green, blue, highest bit first."""
+    """Makes VOC's colours: bits 0, 1, 2 of the index feed red, green, blue, highest bit first."""
     palette = np.zeros((num_colors, 3), np.uint8)
     index = np.arange(num_colors)
     for bit in range(8):

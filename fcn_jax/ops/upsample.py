@@ -50,8 +50,8 @@ def bilinear_upscore(maps: Float[Array, "b h w c"], layer: Upscore) -> Float[Arr
     batch, height, width, channels = maps.shape
     columns = jnp.asarray(upscore_matrix(width, layer), maps.dtype)
     rows = jnp.asarray(upscore_matrix(height, layer), maps.dtype)
-    # On TPU too the products are those of float32: the weights, multiples of 1 / stride or (of an even
-    # kernel) of half of it, are exact wherever the stride is a power of two.
+    # On TPU too the products are those of float32: the weights, multiples of 1 / stride or (of an
+    # even kernel) of half of it, are exact wherever the stride is a power of two.
     maps = jnp.einsum("ow,bhwc->bhoc", columns, maps, precision="highest")
     # A product for each image, of rows as they lie. XLA would make one of all images, which has to
     # turn over the maps and takes twice as long; so it must not see that the matrix is the same.

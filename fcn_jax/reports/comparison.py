@@ -134,8 +134,8 @@ def _setting(groups: Sequence[Group], *, step: str) -> str:
         )
     if any(len(group.runs) > 1 for group in groups):
         text += (
-            " Where there are several seeds, a score is their mean, ± one standard deviation (of the "
-            "sample); times and pictures are those of the first."
+            " Where there are several seeds, a score is their mean, ± one standard deviation "
+            "(of the sample); times and pictures are those of the first."
         )
     if step == "best":
         text += (

@@ -1,7 +1,7 @@
-"""From what was typed, or read from a file, to a value of the type that a parameter is annotated with.
+"""From what was typed, or read from a file, to a value of the annotated type of a parameter.
 
-An int may stand where a float is wanted, a list where a tuple is. Nothing is lost on the way: 2.5 is
-no int, and a text is no sequence of letters.
+An int may stand where a float is wanted, a list where a tuple is. Nothing is lost on the way: 2.5
+is no int, and a text is no sequence of letters.
 """
 
 import ast

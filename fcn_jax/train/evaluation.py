@@ -66,8 +66,8 @@ class Evaluator:
         split: Split of the data set that is scored.
         device_batch_size: Images that a device gets at once, 1 or more; it changes no score.
         size_multiple: Pixels, 1 or more. Each side of an image is padded to a multiple of this, so
-            that few shapes are compiled; 1 pads nothing. Padding is never counted, but it can change
-            predictions near to it.
+            that few shapes are compiled; 1 pads nothing. Padding is never counted, but it can
+            change predictions near to it.
         convention: What a class scores that no pixel has; one of `ops.metrics.CONVENTIONS`.
         boundary_px: Distance in pixels, 1 or more, of the boundary score, which counts only pixels
             that have another class within it.

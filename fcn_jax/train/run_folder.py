@@ -1,8 +1,8 @@
 """The folder of one run: what was asked for, what happened, and every number it produced.
 
 config.json               the resolved experiment
-run.json                  what the run is (experiment, classes, colours, data) and every launch of it:
-                          command line, git commit, versions, devices, time
+run.json                  what the run is (experiment, classes, colours, data) and every launch of
+                          it: command line, git commit, versions, devices, time
 metrics.jsonl             one JSON object a line: training and evaluation as they went
 eval/<split>-<step>.json  confusion counts and the scores that follow from them
 samples/<split>/          some images, spread over the split, their labels and their predictions
@@ -102,8 +102,8 @@ class RunFolder:
         newest = max(stems, key=lambda stem: int(stem.rpartition("-")[2]), default=None)
         if newest is None:
             raise UserError(
-                f"{self.path} does not say which classes it has: its run.json is an old one, and it "
-                "has not been evaluated\n"
+                f"{self.path} does not say which classes it has: its run.json is an old one, and "
+                "it has not been evaluated\n"
                 f"python launch.py evaluate --workdir={self.path} notes them, from the data set"
             )
         return LabelSet.in_voc_colors(self._read(f"eval/{newest}.json")["class_names"])

@@ -2,7 +2,8 @@
 
 A section is the keyword arguments of its takers. Which keys it has, their types, their defaults and
 what they mean stand there, in signature and docstring, and nowhere else: an experiment says what
-differs. Takers are imported when they are asked, so that everything in this room may import this file.
+differs. Takers are imported when they are asked, so that everything in this room may import this
+file.
 """
 
 import importlib

@@ -100,7 +100,8 @@ def make_train_step(
             by_pixels = loss.divide_by == "pixels"
             divisor = jnp.where(count > 0, count, 1) if by_pixels else num_images
             # The gradients of all devices are added later, so each differentiates a term of
-            #   d total / d params = sum over devices of <d total / d parts, d parts_here / d params>
+            #   d total / d params
+            #       = sum over devices of <d total / d parts, d parts_here / d params>
             # where parts = sum over devices of parts_here, and d total / d parts is a constant.
             # The gradient of `total` itself would be counted once for each device.
             loss_sum, slopes = jax.value_and_grad(loss.total)(parts, count)
@@ -158,8 +159,8 @@ def make_eval_step(
 
     Each image runs through the network by itself, whatever the size of the batch, so that its
     predictions depend on that image alone: a convolution over more images may sum in another order,
-    which can tip the balance where two classes are almost equal. (Compiled as a loop this is as fast
-    on a CPU as the whole batch at once.)
+    which can tip the balance where two classes are almost equal. (Compiled as a loop this is as
+    fast on a CPU as the whole batch at once.)
 
     The outputs are `counts [d, k, k]` (summed over the device's images), `boundary_counts`
     likewise, `loss_sum [d, b]`, `num_pixels [d, b]` and `preds [d, b, h, w]` (uint8).

@@ -74,7 +74,7 @@ class Trained:
         return scipy.special.softmax(self.logits(image), axis=-1)
 
     def save(self, path: str | Path) -> None:
-        """Writes everything into one `.safetensors` file, of which `load` makes the same network."""
+        """Writes everything into one `.safetensors` file; `load` makes the same network of it."""
         if Path(path).suffix != ".safetensors":
             raise UserError(f"{path} must end in .safetensors")
         save_network(

@@ -4,9 +4,10 @@ Such a file is a pickle, and a pickle can call any function that it names. This 
 few names that tensors need, answers each of them with something of its own, and refuses all others,
 so that nothing in a file can run.
 
-A file is a zip archive (since torch 1.6): `data.pkl`, which refers to the files `data/KEY` that hold
-the numbers; or, before that, five pickles in a row (a magic number, a version, facts of the machine,
-the content, the keys of the storages) and then the numbers of each storage behind their count.
+A file is a zip archive (since torch 1.6): `data.pkl`, which refers to the files `data/KEY` that
+hold the numbers; or, before that, five pickles in a row (a magic number, a version, facts of the
+machine, the content, the keys of the storages) and then the numbers of each storage behind their
+count.
 
 Source: pytorch torch/serialization.py (_save, _legacy_save), torch/_utils.py (_rebuild_tensor_v2).
 """

@@ -178,7 +178,8 @@ def write_run(
         "seed": seed,
     }
     launch = {
-        "command": f"python launch.py train --config=camvid_fcn{stride}s --workdir=runs/{folder.name}",
+        "command": f"python launch.py train --config=camvid_fcn{stride}s "
+        f"--workdir=runs/{folder.name}",
         "git_commit": "0123abc",
         "git_dirty": False,
         "python": "3.12.1",

@@ -35,7 +35,8 @@ MISTAKES = {
     "--config=no/such/file.py": "unknown experiment 'no/such/file.py'",
     "--config=camvid_fcn8s --config.train.num_step=3": "did you mean train.num_steps? (known in "
     "train: split, num_steps, batch_size, ",
-    "--config=camvid_fcn8s --config.optim.lr=3": "did you mean optim.learning_rate? (known in optim",
+    "--config=camvid_fcn8s --config.optim.lr=3": "did you mean optim.learning_rate? (known in "
+    "optim",
     "--config=camvid_fcn8s --config.lr=3": "did you mean optim.learning_rate? (known: data, ",
     "--config=camvid_fcn8s --config.train.batch=3": "did you mean train.batch_size?",
     "--config=camvid_fcn8s --config.optimizer.lr=3": "did you mean optim.learning_rate?",
@@ -55,8 +56,8 @@ MISTAKES = {
     "wanted a whole number; experiment camvid_fcn8s has 2000",
     "--config=camvid_fcn8s --config.eval.boundary_px=near": "eval.boundary_px=near does not fit: "
     "wanted a whole number; the default is 5",
-    "--config=camvid_fcn8s --config.train.normalize=perhaps": "train.normalize=perhaps does not fit: "
-    "wanted true or false",
+    "--config=camvid_fcn8s --config.train.normalize=perhaps": "train.normalize=perhaps does not "
+    "fit: wanted true or false",
 }
 
 
@@ -152,7 +153,8 @@ def test_bug_keeps_its_traceback(source, launch, train_calls, monkeypatch):
 REFUSALS = {
     "ENOSPC": "No space left on device: runs/a/eval.json\nwhat was written before is whole: free",
     "EDQUOT": "isk quota exceeded: runs/a/eval.json\nwhat was written before is whole: free",
-    "EROFS": "Read-only file system: runs/a/eval.json\nnothing can be written there: choose another",
+    "EROFS": "Read-only file system: runs/a/eval.json\nnothing can be written there: choose "
+    "another",
     "EACCES": "Permission denied: runs/a/eval.json\nchoose a folder that you may write to",
     "EMFILE": "Too many open files: runs/a/eval.json\nraise the limit (ulimit -n 4096)",
     "ENAMETOOLONG": "File name too long: runs/a/eval.json\nchoose a shorter path",

@@ -1,4 +1,4 @@
-"""A user's folder that is as it should be: labels, splits, and the build. `test_broken` has the rest."""
+"""A user's folder without faults: labels, splits, and the build. `test_broken` has the rest."""
 
 import os
 import shutil

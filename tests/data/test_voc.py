@@ -251,8 +251,8 @@ def test_sbd_rejects_label_value(tmp_path, get_voc):
 
 # --- the real folder --------------------------------------------------------------------------
 
-# Images that hold a class, train / val, in the 993-image part of VOC2012 that this was developed on,
-# counted once by a script of its own.
+# Images that hold a class, train / val, in the 993-image part of VOC2012 that this was developed
+# on, counted once by a script of its own.
 PART_COUNTS = {
     "person": (101, 114),
     "cat": (131, 119),

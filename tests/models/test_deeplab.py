@@ -393,7 +393,7 @@ def test_rates_and_output_stride_may_be_given_as_numbers():
 def test_scores_at_a_finer_output_stride_hold_those_of_the_strided_net(
     rng, draw_variables, run_blobs, output_stride
 ):
-    """The hole algorithm, fc6 and the pools included; the released nets do not dilate their pools."""
+    """The hole algorithm, with fc6 and the pools; the released nets do not dilate their pools."""
 
     def make(stride):
         options = {"pool5a": False, "atrous_pools": True, "fc6_kernel": 4, "fc6_rate": 64 // stride}

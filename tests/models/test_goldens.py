@@ -49,8 +49,8 @@ BESIDE = {
     if "deeplab" in net and not net.endswith("noup_514_test")
 }
 
-# What a layer of the release is here. Its frozen bilinear filters and its scales are constants here,
-# which have neither parameters nor the cost of a dense kernel.
+# What a layer of the release is here. Its frozen bilinear filters and its scales are constants
+# here, which have neither parameters nor the cost of a dense kernel.
 KINDS = {
     "conv": ("Conv",),
     "pool": ("MaxPool", "AvgPool"),

@@ -78,7 +78,7 @@ def test_atrous_net_sampled_at_the_old_stride_equals_the_strided_net(
 
 
 def test_pools_that_are_not_dilated_break_the_hole_algorithm(rng, draw_variables):
-    """As the released nets do it: the same law, but for the pools after the first removed stride."""
+    """In the released nets the law holds but for the pools after the first removed stride."""
     strided = VGG16(width=WIDTH, pools=deeplab_pools(POOL_STRIDES))
     released = VGG16(width=WIDTH, pools=deeplab_pools((2, 2, 2, 1, 1)), rates=(1, 1, 1, 1, 2))
     variables = draw_variables(strided)

@@ -168,7 +168,7 @@ def test_what_is_no_state_dict_is_refused(tmp_path, content):
 
 
 def test_broken_files_are_refused(tmp_path, rng):
-    """Every single byte changed or the end missing: an answer, and never a wrong number of arrays."""
+    """A single byte changed, or the end missing: an answer, and never a wrong number of arrays."""
     numbers = np.arange(6, dtype="<f4")
     whole = _file(tmp_path, {"w": _tensor(6, 0, (2, 3), (3, 1))}, a=numbers.tobytes()).read_bytes()
     path = tmp_path / "broken.pth"

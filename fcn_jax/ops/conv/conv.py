@@ -4,9 +4,9 @@
 
 - `plain`: every convolution is XLA's one operation.
 - `fast`, the default: a 1x1 convolution of every pixel is a matrix product, on all platforms. The
-  others and their gradients take the form that is fastest for their shape on a CPU (`ops.conv.cpu`).
-  They stay XLA's operation on accelerators, which have kernels of their own, and where a size is a
-  symbolic dimension of `jax.export`.
+  others and their gradients take the form that is fastest for their shape on a CPU
+  (`ops.conv.cpu`). They stay XLA's operation on accelerators, which have kernels of their own, and
+  where a size is a symbolic dimension of `jax.export`.
 
 `use_conv` chooses for a block of code, and FCN_JAX_CONV in the environment for the rest. The choice
 is made when a function is traced: what `jax.jit` has traced before keeps its own.

@@ -1,9 +1,9 @@
 """Convolution on a CPU: for each shape, and for each of the two gradients, the fastest form.
 
 A form is a function f(maps, kernel, layer): `depthwise`, `taps`, `patches`, `winograd`, or XLA's
-operation (`plain`), which takes up to tens of times longer than the arithmetic needs here. A program
-that is lowered for another platform, as by `jax.export` on a machine without an accelerator, holds
-the plain operation there.
+operation (`plain`), which takes up to tens of times longer than the arithmetic needs here. A
+program that is lowered for another platform, as by `jax.export` on a machine without an
+accelerator, holds the plain operation there.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 """Convolution tap by tap: a matrix product over the channels of the pixels that a tap meets.
 
-Pixels of the padding are left out. The products of all taps are added up in float32 at least, and so
-are the gradients that a pixel gets from them.
+Pixels of the padding are left out. The products of all taps are added up in float32 at least, and
+so are the gradients that a pixel gets from them.
 """
 
 import itertools
@@ -45,7 +45,7 @@ def convolve(
 def kernel_grad(
     maps: Float[Array, "b h w i"], grad: Float[Array, "b H W o"], layer: Window
 ) -> Float[Array, "k k i o"]:
-    """Multiplies, for every tap, the pixels that it meets inside the map with the gradients there."""
+    """Multiplies, for every tap, the pixels that it meets in the map with the gradients there."""
     wide = jnp.promote_types(maps.dtype, jnp.float32)
 
     def tap_grad(rows: _Meeting, columns: _Meeting) -> Array:
@@ -60,7 +60,7 @@ def kernel_grad(
 
 
 class _Meeting(NamedTuple):
-    """Pixels of an axis that a tap meets, from `start` on, and the outputs for which it meets them."""
+    """Pixels of an axis that a tap meets, from `start` on, and the outputs where it meets them."""
 
     start: int
     first_output: int

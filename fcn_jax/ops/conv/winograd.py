@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 
 from fcn_jax.ops.geometry import Window, output_size
 
-# B^T, G and A^T of the source, along one axis. A row of the first two makes one number of a tile out of
-# its pixels or of the taps; a row of the third makes one output out of the numbers.
+# B^T, G and A^T of the source, along one axis. A row of the first two makes one number of a tile
+# out of its pixels or of the taps; a row of the third makes one output out of the numbers.
 PIXEL_BASIS = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], np.float32)
 KERNEL_BASIS = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 OUTPUT_BASIS = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)

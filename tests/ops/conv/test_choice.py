@@ -1,7 +1,7 @@
 """Which form a convolution takes where.
 
-What most of these tests pin is speed: the forms give the same numbers, and the counts of operations in
-the lowered text say which was taken. docs/benchmarks.md has the times that the choice rests on.
+What most of these tests pin is speed: the forms give the same numbers, and the counts of operations
+in the lowered text say which was taken. docs/benchmarks.md has the times that the choice rests on.
 """
 
 import jax

@@ -65,8 +65,14 @@ def test_rounding_is_that_of_float32(rng):
 
 @pytest.mark.parametrize(
     "layer",
-    [Window(2), Window(5, pad=2), Window(3, stride=2, pad=1), Window(3, pad=3), Window(3, pad=1, rate=2)],
+    [
+        Window(2),
+        Window(5, pad=2),
+        Window(3, stride=2, pad=1),
+        Window(3, pad=3),
+        Window(3, pad=1, rate=2),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_other_layers_do_not_suit(layer):
     assert not winograd.suits(layer)
