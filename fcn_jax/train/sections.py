@@ -168,7 +168,7 @@ def read_entries(docstring: str) -> dict[str, str]:
         if indent is None:
             continue
         indent = indent or depth
-        if depth == indent and (entry := re.match(r"(\w+(?:, \w+)*):\s+(.*)", text)):
+        if depth == indent and (entry := re.match(r"\*{0,2}(\w+(?:, \w+)*):\s+(.*)", text)):
             names = entry[1].split(", ")
             entries |= dict.fromkeys(names, entry[2])
         else:

@@ -230,6 +230,7 @@ def test_entries_are_read_out_of_a_docstring():
                 on two lines.
             name: One of
             these: Another.
+            **options: What others take.
 
         Returns:
             nothing: No entry.
@@ -243,6 +244,7 @@ def test_entries_are_read_out_of_a_docstring():
         "high": "Ends of the range on two lines.",
         "name": "One of",
         "these": "Another.",
+        "options": "What others take.",
         "last": "The end.",
     }
 

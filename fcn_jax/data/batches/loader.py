@@ -60,15 +60,15 @@ def train_batches(
         start_step: Step of the first batch to yield; nothing is read for the steps before it.
         crop_size: Height and width of the crops, in pixels.
         scale_range: Lowest and highest factor that images are resized by; the factor is uniform.
-        scales: Factors to choose from; if there are any, `scale_range` means nothing.
+        scales: Factors above 0 to choose from; if there are any, `scale_range` means nothing.
         rotation_range: Lowest and highest angle that images are rotated by, in degrees.
-        max_class_share: Largest share of one class in a crop; a crop with more of it is drawn
-            again. With 1 every crop is taken.
-        flip_prob: Probability of mirroring left and right.
-        brightness: Brightness is multiplied by a factor between 1 - this and 1 + this.
-        contrast: Contrast is multiplied by a factor between 1 - this and 1 + this.
-        saturation: Saturation is multiplied by a factor between 1 - this and 1 + this.
-        hue: Hue is turned by a share of the full circle between - this and this.
+        max_class_share: Largest share of one class in a crop, in (0, 1]; a crop with more of it is
+            drawn again. With 1 every crop is taken.
+        flip_prob: Probability, in [0, 1], of mirroring left and right.
+        brightness: Largest change, in [0, 1], of the factor 1 that multiplies the brightness.
+        contrast: Largest change, in [0, 1], of the factor 1 that multiplies the contrast.
+        saturation: Largest change, in [0, 1], of the factor 1 that multiplies the saturation.
+        hue: Largest turn of the hue, either way, as a share of the full circle, in [0, 0.5].
         blur_prob: Probability of a Gaussian blur.
         blur_sigma_range: Lowest and highest standard deviation of the blur, in pixels.
         ignore_label: Label value of padding.
