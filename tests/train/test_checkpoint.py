@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 
-from fcn_jax.errors import UserError
 from fcn_jax.train import parallel
 from fcn_jax.train.checkpoint import Checkpoints, find_newest_step
 from fcn_jax.train.state import init_state
