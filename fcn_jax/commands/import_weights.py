@@ -15,7 +15,7 @@ python launch.py import_weights VGG_ILSVRC_16_layers.caffemodel --network=vgg16 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help=".caffemodel, .safetensors, .npz or (with torch) .pth")
+    parser.add_argument("file", help=".caffemodel, .safetensors, .npz or .pth")
     parser.add_argument(
         "--network", required=True, help="vgg16, alexnet, resnet18, mobilenetv2 ..."
     )

@@ -15,9 +15,7 @@ Source: huggingface/safetensors, README, "Format" (eight bytes of length, a JSON
 
 import json
 import os
-import pickle
 import re
-import warnings
 import zipfile
 from collections.abc import Mapping
 from math import prod
@@ -32,6 +30,7 @@ from fcn_jax.errors import MissingError, UserError
 from fcn_jax.weights import caffe
 from fcn_jax.weights.memory_map import map_file, view
 from fcn_jax.weights.naming import REQUIRED_OPTIONS, find_network, find_requires
+from fcn_jax.weights.torch_file import read_state_dict
 
 FORMAT = "fcn_jax"
 
@@ -78,7 +77,7 @@ class Weights(NamedTuple):
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     """Reads a foreign file of weights: Caffe's, or a torch state dict.
 
-    The formats are `.caffemodel`, `.safetensors`, `.npz`, and `.pth` if torch is installed. The
+    The formats are `.caffemodel`, `.safetensors`, `.npz` and `.pth` (tensors alone). The
     content of a file decides, not the end of its name.
 
     Returns:
@@ -318,7 +317,6 @@ def read_preprocess(text: str) -> dict[str, Any]:
 
 
 IMPORT_FIRST = "import it first: python launch.py import_weights --help"
-SAVE_STATE_DICT = "save model.state_dict() alone"
 
 
 def _read_head(path: Path) -> bytes:
@@ -365,42 +363,6 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{path} is a .pth file (or another pickle), which only torch can read safely; "
-            "install torch, or give a .safetensors or .npz file"
-        ) from None
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of what is refused in our own words
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of any kind, of a broken or malicious pickle
-        reason = _torch_reason(error)
-        raise UserError(f"{path} is no sound .pth file of tensors alone: {reason}") from error
-    for key in ("state_dict", "model"):  # a training checkpoint around the weights
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
-        raise UserError(f"{path} is a .pth file, but not a state dict; {SAVE_STATE_DICT}")
-    arrays = {}
-    for name, tensor in content.items():
-        try:
-            # torch.nn.DataParallel puts "module." in front; numpy has no bfloat16.
-            tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-            arrays[str(name).removeprefix("module.")] = tensor.detach().numpy()
-        except (TypeError, RuntimeError) as error:  # quantized, sparse, without data ...
-            raise UserError(
-                f"{path}: {name} is no plain array of numbers ({_torch_reason(error)}); "
-                "save the weights as dense float32 tensors"
-            ) from error
-    return arrays
-
-
-def _torch_reason(error: Exception) -> str:
-    """Says in a line why torch refuses a file."""
-    text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()
-    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text:
-        # torch's own words lead to the unsafe way of reading it.
-        return f"it holds more than tensors, or is broken; {SAVE_STATE_DICT}"
-    return next(iter(text.splitlines()), "it is broken").rstrip(".")
+    # torch.nn.DataParallel puts "module." in front.
+    arrays = read_state_dict(path)
+    return {name.removeprefix("module."): array for name, array in arrays.items()}

@@ -48,6 +48,10 @@ class NotTensorsAlone(UserError):
     """A file holds something that is no tensor; the message names it."""
 
 
+class NotPlain(UserError):
+    """A file holds a tensor that is no array of numbers: quantized, sparse, without data ..."""
+
+
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a state dict, or of a training checkpoint around one, by name.
 
@@ -73,6 +77,11 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     except NotTensorsAlone as error:
         raise UserError(
             f"{path} is a .pth file of more than tensors: {error}; save model.state_dict() alone"
+        ) from error
+    except NotPlain as error:
+        raise UserError(
+            f"{path} holds a tensor that is no plain array of numbers ({error}); save the weights "
+            "as dense float32 tensors"
         ) from error
     except RecursionError as error:
         raise UserError(f"{path} is no sound .pth file: it is nested too deeply") from error
@@ -241,6 +250,8 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Returns what stands in for a name."""
         if (module, name) not in KNOWN:
+            if module == "torch" or name.startswith("_rebuild_"):
+                raise NotPlain(f"{module}.{name}")
             raise NotTensorsAlone(f"it needs {module}.{name}")
         return KNOWN[module, name]
 

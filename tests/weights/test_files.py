@@ -165,13 +165,6 @@ def test_pickle_runs_no_code(tmp_path, wrap):
     assert not (tmp_path / "ran").exists()
 
 
-def test_pth_without_torch_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "weights.pth").write_bytes(pickle.dumps({}))
-    with pytest.raises(ValueError, match=r"install torch, or give a \.safetensors or \.npz"):
-        read_weights(tmp_path / "weights.pth")
-
-
 @pytest.mark.parametrize("wrap", [lambda it: it, lambda it: {"epoch": 3, "state_dict": it}])
 @pytest.mark.parametrize("new_format", [True, False])
 def test_pth_holds_the_state_dict(tmp_path, arrays, wrap, new_format):
@@ -187,7 +180,9 @@ def test_pth_holds_the_state_dict(tmp_path, arrays, wrap, new_format):
 def test_pth_that_is_no_state_dict_is_refused(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is optional")
     torch.save([torch.zeros(3)], tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=r"not a state dict; save model\.state_dict\(\) alone"):
+    with pytest.raises(
+        ValueError, match=r"it holds a list, and no state dict; save model\.state_dict"
+    ):
         read_weights(tmp_path / "weights.pth")
 
 
@@ -202,22 +197,21 @@ def test_pth_of_more_than_tensors_is_refused_in_our_own_words(tmp_path, recwarn)
         archive.writestr("net/constants.pkl", b"")
         archive.writestr("net/version", b"3")
     for path in tmp_path.iterdir():
-        with pytest.raises(
-            ValueError, match=r"more than tensors, .*; save model\.state_dict"
-        ) as info:
+        message = r"more than tensors: .*; save model\.state_dict|no sound \.pth file: "
+        with pytest.raises(ValueError, match=message) as info:
             read_weights(path)
         assert "\x1b" not in str(info.value) and "trust" not in str(info.value)
         assert len(str(info.value).splitlines()) == 1
     assert not recwarn
 
 
-def test_broken_pth_is_refused_with_the_reason_of_torch(tmp_path):
+def test_pth_without_its_numbers_is_refused(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is optional")
     torch.save({"a": torch.zeros(9)}, tmp_path / "whole.pth")
     with zipfile.ZipFile(tmp_path / "whole.pth") as whole:
         pickled = next(name for name in whole.namelist() if name.endswith("data.pkl"))
         (tmp_path / "weights.pth").write_bytes(make_zip(pickled, whole.read(pickled)))
-    with pytest.raises(ValueError, match=r"no sound \.pth file of tensors alone: .*version"):
+    with pytest.raises(ValueError, match=r"no sound \.pth file: .*no item named"):
         read_weights(tmp_path / "weights.pth")
 
 
@@ -234,7 +228,7 @@ def test_pth_of_tensors_that_are_no_arrays_is_refused(tmp_path, kind):
         "conjugated": lambda: ones.to(torch.complex64).conj(),
     }[kind]()
     torch.save({"features.0.weight": tensor}, tmp_path / "weights.pth")
-    message = r"weights\.pth: features\.0\.weight is no plain array of numbers \(.*\); save the"
+    message = r"weights\.pth holds a tensor that is no plain array of numbers \(torch.*\); save the"
     with pytest.raises(ValueError, match=message):
         read_weights(tmp_path / "weights.pth")
 
