@@ -126,8 +126,7 @@ def _time_evaluation(config: Mapping[str, Any]) -> Iterator[str]:
     from fcn_jax.train import parallel
     from fcn_jax.train.compilations import count_compilations
     from fcn_jax.train.evaluation import Evaluator
-    from fcn_jax.train.setup import make_key
-    from fcn_jax.train.state import init_variables
+    from fcn_jax.train.state import init_variables, make_key
 
     devices, dataset = parallel.get_devices(), get_dataset(**config["data"])
     model = get_model(**config["model"], num_classes=dataset.labels.num_classes)

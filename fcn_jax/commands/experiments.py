@@ -107,20 +107,22 @@ def load_experiment(path: Path, experiments_dir: Path) -> Experiment:
     """
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    config = None
+    returned, config = None, {}
     with _building_blocks(experiments_dir, path.parent):
         try:
             spec.loader.exec_module(module)
             if hasattr(module, "get_config"):
-                config = module.get_config()
+                returned = module.get_config()
+                if isinstance(returned, ConfigDict):
+                    config = returned.to_dict()  # which fails where a key is no text
         except (Exception, SystemExit) as error:
             raise UserError(f"experiment {path.stem} fails: {_where(error, path)}") from error
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} is no experiment: it has no get_config()")
-    if isinstance(config, ConfigDict):
+    if isinstance(returned, ConfigDict):
         title = (module.__doc__ or "").strip().split("\n")[0].rstrip(".")
-        return Experiment(path.stem, title, config.to_dict())
-    kind = type(config).__name__
+        return Experiment(path.stem, title, config)
+    kind = type(returned).__name__
     raise UserError(f"get_config() of {path} gave {kind}; wanted ml_collections.ConfigDict")
 
 

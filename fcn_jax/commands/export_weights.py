@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from fcn_jax.models.zoo import get_weight_options
     from fcn_jax.train.trained import load
     from fcn_jax.weights.exporter import export_weights
     from fcn_jax.weights.files import write_safetensors
@@ -38,11 +39,13 @@ def run(args: argparse.Namespace) -> None:
         print(f"wrote {net.section['name']} of step {step} to {args.output}")
         print(f'use it: fcn_jax.load("{args.output}"), or --config.init.weights={args.output}')
         return
-    arrays = export_weights(net.arrays, net.backbone_name, origin=args.names)
+    backbone = net.model.backbone
+    arrays = export_weights(net.arrays, backbone.weights_name, origin=args.names)
     metadata = {
         "network": net.section["name"],
         "step": str(step),
-        "preprocess": json.dumps(dataclasses.asdict(net.model.backbone.preprocess)),
+        "preprocess": json.dumps(dataclasses.asdict(backbone.preprocess)),
+        "requires": json.dumps(get_weight_options(net.model)),
     }
     write_safetensors(args.output, arrays, metadata)
     print(f"wrote {len(arrays)} arrays of step {step} to {args.output}")

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(path: str, photos) -> int:
     """Prints how the file's batch norms compare with photos; returns the exit code."""
     from fcn_jax.train.norm_check import check_weights
-    from fcn_jax.weights.files import load_weights
+    from fcn_jax.weights.network_file import load_weights
 
     weights = load_weights(path)
     check = check_weights(weights, photos)

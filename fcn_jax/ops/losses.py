@@ -80,8 +80,6 @@ def make_loss(
             the whole batch, `images` by its number of images, as the FCN release does. In Caffe
             these are `normalize: true` and `normalize: false`.
     """
-    if divide_by not in ("pixels", "images"):
-        raise UserError(f"unknown loss.divide_by {divide_by!r}; known: pixels, images")
     _check(num_classes, class_weights, ohem_fraction, cross_entropy_weight, dice_weight)
     if divide_by not in DIVISORS:
         raise UserError(f"unknown loss.divide_by {divide_by!r}; known: {', '.join(DIVISORS)}")

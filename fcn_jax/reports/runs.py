@@ -196,7 +196,7 @@ def read_run(path: Path, *, name: str, split: str, step: str) -> Run:
     chosen = _choose_step(evaluations, step)
     if chosen is None:
         which = f"step {step}" if step.isdecimal() else f"the {step} step"
-        there = ", ".join(folder.list_evals()) or "none"
+        there = ", ".join(f"{split}-{step}" for split, step in folder.list_evals()) or "none"
         raise MissingError(
             f"{path} has no evaluation of {split} at {which}; its evaluations: {there}\n"
             f"Make one: python launch.py evaluate --workdir={shlex.quote(str(path))} "

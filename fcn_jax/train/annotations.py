@@ -6,6 +6,7 @@ is no int, and a text is no sequence of letters.
 
 import ast
 import contextlib
+import math
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
@@ -58,6 +59,8 @@ def fit(value: Any, annotation: Any) -> Any:
         return _first(members, lambda member: fit(value, member), annotation)
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):  # as 1e999 is read
+        raise Misfit(f"{describe(annotation)} that is finite")
     if annotation is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if get_origin(annotation) is Literal and value in get_args(annotation):

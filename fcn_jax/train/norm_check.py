@@ -30,7 +30,7 @@ from fcn_jax.models.preprocess import Preprocess
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import VGG16
 from fcn_jax.ops.conv.conv import conv
-from fcn_jax.weights.files import Weights
+from fcn_jax.weights.network_file import Weights
 
 DEAD_VAR = 1e-8
 

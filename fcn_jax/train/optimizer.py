@@ -102,6 +102,12 @@ def make_optimizer(
         gamma=gamma,
         step_size=step_size,
     )
+    for key, value in {"learning_rate": learning_rate, "weight_decay": weight_decay}.items():
+        if value < 0:
+            raise UserError(f"optim.{key}={value} must not be negative")
+    for key, value in {"momentum": momentum, "beta2": beta2}.items():
+        if not 0 <= value < 1:
+            raise UserError(f"optim.{key}={value} must lie in [0, 1)")
     decay = _decay(weight_decay, label_params(params, decay_multipliers))
     scale_lr = _multiply(label_params(params, lr_multipliers))
     match name:

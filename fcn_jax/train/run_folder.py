@@ -11,15 +11,9 @@ checkpoints/
 No other file knows these names, but for `checkpoint`, which has the last.
 """
 
-import datetime
 import json
 import math
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +24,7 @@ from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.ops.palette import save_label_png
 from fcn_jax.train.sections import list_conditions, resolve
+from fcn_jax.train.surroundings import describe
 
 if TYPE_CHECKING:  # reports read run folders without importing jax
     from fcn_jax.train.evaluation import Prediction
@@ -98,15 +93,14 @@ class RunFolder:
         """
         if labels := self.read_run().get("labels"):
             return LabelSet.from_dict(labels)
-        stems = (file.stem for file in (self.path / "eval").glob("*-*.json"))
-        newest = max(stems, key=lambda stem: int(stem.rpartition("-")[2]), default=None)
+        newest = max(self.list_evals(), key=lambda name: name[1], default=None)
         if newest is None:
             raise UserError(
                 f"{self.path} does not say which classes it has: its run.json is an old one, and "
                 "it has not been evaluated\n"
                 f"python launch.py evaluate --workdir={self.path} notes them, from the data set"
             )
-        return LabelSet.in_voc_colors(self._read(f"eval/{newest}.json")["class_names"])
+        return LabelSet.in_voc_colors(_read_json(self.eval_file(*newest))["class_names"])
 
     def read_metrics(self, kind: str) -> list[dict[str, Any]]:
         """Returns the lines of metrics.jsonl of a kind, `train` or `eval`, in order of steps.
@@ -127,14 +121,14 @@ class RunFolder:
                 entries[entry["step"]] = entry
         return [entries[step] for step in sorted(entries)]
 
-    def list_evals(self) -> list[str]:
-        """Lists the evaluations that there are, as `<split>-<step>`."""
-        return sorted(file.stem for file in (self.path / "eval").glob("*.json"))
+    def list_evals(self) -> list[tuple[str, int]]:
+        """Lists the evaluations that there are, as (split, step)."""
+        names = (file.stem.rpartition("-") for file in (self.path / "eval").glob("*.json"))
+        return sorted((split, int(step)) for split, _, step in names if step.isdecimal())
 
     def read_evals(self, split: str) -> dict[int, dict[str, Any]]:
         """Returns the evaluations of a split, {step: report}, in order of steps."""
-        stems = (name.rpartition("-") for name in self.list_evals())
-        steps = sorted(int(step) for name, _, step in stems if name == split and step.isdecimal())
+        steps = [step for name, step in self.list_evals() if name == split]
         return {step: _read_json(self.eval_file(split, step)) for step in steps}
 
     def eval_file(self, split: str, step: int) -> Path:
@@ -179,8 +173,7 @@ class RunFolder:
             facts: What describes the run as a whole.
         """
         launches = self.read_run()["launches"] if (self.path / "run.json").exists() else []
-        surroundings = _surroundings(devices)
-        launch = {"command": command, **surroundings, "start_step": start_step}
+        launch = {"command": command, **describe(devices), "start_step": start_step}
         _write_json(self.path / "run.json", {**facts, "launches": [*launches, launch]})
 
     def end_launch(self, **facts: Any) -> None:
@@ -268,39 +261,3 @@ def _step_of(line: str) -> float:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError):
         return math.inf  # half a line, from a kill
-
-
-def _surroundings(devices: Sequence[str]) -> dict[str, Any]:
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
-    return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in packages},
-        "devices": list(devices),
-        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _git(*words: str) -> str:
-    """Asks git about this code, wherever it is run from; '' where there is no git."""
-    try:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *words],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _processor() -> str:
-    name = platform.processor() or "unknown processor"
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    return f"{os.cpu_count()} x {name}"

@@ -44,6 +44,13 @@ class TrainOptions:
     eval_every: int = 0
     checkpoint_every: int = 0
 
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise UserError(f"train.num_steps={self.num_steps} must be positive")
+        for name in ("log_every", "eval_every", "checkpoint_every"):
+            if getattr(self, name) < 0:
+                raise UserError(f"train.{name}={getattr(self, name)} must not be negative")
+
 
 # Who takes each section. `model` and `data` have takers of their own for every name.
 SECTIONS: Mapping[str, str] = {

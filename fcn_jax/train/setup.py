@@ -12,7 +12,6 @@ import optax
 
 from fcn_jax.data.batches.loader import train_batches
 from fcn_jax.data.datasets import Dataset, get_dataset
-from fcn_jax.errors import UserError
 from fcn_jax.models.layer_table import Row, layer_table
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.losses import Loss, make_loss
@@ -20,7 +19,7 @@ from fcn_jax.train import parallel, sections
 from fcn_jax.train.evaluation import Evaluator
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.sections import TrainOptions
-from fcn_jax.train.state import TrainState, init_state, init_variables
+from fcn_jax.train.state import TrainState, init_state, init_variables, make_key
 from fcn_jax.train.steps import LabelGrid, make_train_step
 
 
@@ -78,8 +77,6 @@ def make_setup(config: Mapping[str, Any]) -> Setup:
     """Makes what the sections of an experiment, and its seed, describe."""
     config = sections.resolve(config)
     options = TrainOptions(**config["train"])
-    if options.num_steps < 1:
-        raise UserError(f"train.num_steps={options.num_steps} must be positive")
     devices = parallel.get_devices()
     # Before anything slow: this is the mistake that a change of machine makes.
     devices.check_batch_size(options.batch_size, iter_size=options.iter_size)
@@ -106,12 +103,6 @@ def make_setup(config: Mapping[str, Any]) -> Setup:
         loss=loss,
         evaluator=Evaluator(model, dataset, devices, **config["eval"]),
     )
-
-
-def make_key(seed: int) -> jax.Array:
-    """Makes the key of a run."""
-    # rbg: initialising a network with the default generator takes ten seconds to compile.
-    return jax.random.key(seed, impl="rbg")
 
 
 def make_batches(

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fcn_jax.errors import UserError
+
 
 @struct.dataclass
 class TrainState:
@@ -29,6 +31,14 @@ class TrainState:
     def variables(self) -> dict[str, Any]:
         """The variables that `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def make_key(seed: int) -> jax.Array:
+    """Makes the key of a run."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed} must lie in 0..{2**32 - 1}")
+    # rbg: initialising a network with the default generator takes ten seconds to compile.
+    return jax.random.key(seed, impl="rbg")
 
 
 def init_variables(key: jax.Array, model: nn.Module) -> dict[str, Any]:

@@ -24,12 +24,13 @@ from fcn_jax.data.batches.transforms import pad_to
 from fcn_jax.data.files.pictures import read_image_file
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
-from fcn_jax.models.zoo import MODELS, get_model
+from fcn_jax.models.zoo import MODELS, get_model, get_weight_options
 from fcn_jax.train import sections
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import init_variables
-from fcn_jax.weights.files import load_weights, save_network
+from fcn_jax.weights.files import write_safetensors
+from fcn_jax.weights.network_file import load_weights, make_metadata
 
 # An array [h, w, 3] of RGB, [h, w] of grey levels or [h, w, 4] of RGBA, all uint8; a picture of
 # Pillow; or the path of a picture file.
@@ -77,25 +78,21 @@ class Trained:
         """Writes everything into one `.safetensors` file; `load` makes the same network of it."""
         if Path(path).suffix != ".safetensors":
             raise UserError(f"{path} must end in .safetensors")
-        save_network(
-            path,
-            self.arrays,
-            model=dict(self.section),
+        backbone = self.model.backbone
+        metadata = make_metadata(
+            backbone.weights_name,
+            model=self.section,
             labels=self.labels.to_dict(),
-            preprocess=dataclasses.asdict(self.model.backbone.preprocess),
+            preprocess=dataclasses.asdict(backbone.preprocess),
+            requires=get_weight_options(self.model),
             origin={**self.origin, "size_multiple": self.size_multiple},
         )
+        write_safetensors(path, self.arrays, metadata)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The variables by path, such as `params/backbone/conv1_1/kernel`."""
         return {k: np.asarray(v) for k, v in flatten_dict(self.variables, sep="/").items()}
-
-    @property
-    def backbone_name(self) -> str:
-        """The name under which `import_weights` and `export_weights` know the backbone."""
-        backbone = self.model.backbone
-        return f"{type(backbone).__name__.lower()}{getattr(backbone, 'depth', '')}"
 
     def _run(self, image: Picture) -> tuple[np.ndarray, np.ndarray]:
         pixels = to_rgb(image)

@@ -19,16 +19,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.models.preprocess import Preprocess, name_preprocess
-from fcn_jax.models.zoo import get_model
+from fcn_jax.models.zoo import get_model, get_weight_options
 from fcn_jax.train import sections
 from fcn_jax.train.checkpoint import has_checkpoint
-from fcn_jax.train.state import TrainState, init_variables
+from fcn_jax.train.state import TrainState, init_variables, make_key
 from fcn_jax.train.trained import Trained, load
-from fcn_jax.weights.files import load_weights
+from fcn_jax.weights.network_file import load_weights
 from fcn_jax.weights.transplant import SKIPPED, Report, transplant
-
-# Options of a backbone without which its weights fit, and mean something else.
-MEANINGS = ("first_expand", "strides", "activation")
 
 
 def init_from(
@@ -111,8 +108,7 @@ def make(
                 f"{source.describe(model)}\nleave {', '.join(said)} out: the file says it"
             )
         origin = {"weights": Path(source.path).name}
-    # The generator of runs: the default one takes ten seconds to compile.
-    variables = jax.device_get(init_variables(jax.random.key(seed, impl="rbg"), model))
+    variables = jax.device_get(init_variables(make_key(seed), model))
     if source:
         variables, _ = _carry_over(variables, source, skip=skip)
     return Trained(model, variables, labels, section, origin=origin)
@@ -138,9 +134,8 @@ class Source(NamedTuple):
     @classmethod
     def of(cls, trained: Trained, path: str) -> "Source":
         """Makes a source of a trained network."""
-        backbone = trained.model.backbone
-        requires = {key: getattr(backbone, key) for key in MEANINGS if hasattr(backbone, key)}
-        return cls(path, trained.arrays, backbone.preprocess, requires, trained.labels)
+        preprocess, requires = trained.model.backbone.preprocess, get_weight_options(trained.model)
+        return cls(path, trained.arrays, preprocess, requires, trained.labels)
 
     def find_differing(self, model: nn.Module) -> dict[str, Any]:
         """Returns the options of `get_model` in which a network differs, as they are here."""
@@ -189,8 +184,8 @@ def _read_weights(path: str) -> Source:
     if weights.model:
         return Source.of(load(path), path)
     mean, std, bgr = (weights.preprocess[key] for key in ("mean_rgb", "std_rgb", "bgr"))
-    requires = {k: tuple(v) if isinstance(v, list) else v for k, v in weights.requires.items()}
-    return Source(path, weights.arrays, Preprocess(tuple(mean), tuple(std), bgr), requires)
+    preprocess = Preprocess(tuple(mean), tuple(std), bgr)
+    return Source(path, weights.arrays, preprocess, weights.requires)
 
 
 def _carry_over(

@@ -1,14 +1,7 @@
-"""Files of weights: foreign ones, which are told by their content, and this project's own.
+"""Files of weights: what their bytes hold, whatever their names end in.
 
-A file of this project is a `.safetensors` that explains itself. It holds float32 arrays under the
-paths of a network's variables, and its metadata say (as JSON, but for the first two):
-
-    format, network     fcn_jax, and the name of the backbone
-    model               section `model` of a whole network; {} for a backbone alone
-    labels              label set of a trained network, or null
-    preprocess          how an image must be prepared: mean_rgb, std_rgb and bgr
-    requires            options that the network must have; see `naming.REQUIRED_OPTIONS`
-    origin              where the arrays come from
+Arrays come with the names that the file gives them. What is written is `.safetensors`;
+`network_file` says what this project puts into such a file.
 
 Source: huggingface/safetensors, README, "Format" (eight bytes of length, a JSON header, data).
 """
@@ -20,7 +13,6 @@ import zipfile
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -29,10 +21,7 @@ import safetensors.numpy
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.weights import caffe
 from fcn_jax.weights.memory_map import map_file, view
-from fcn_jax.weights.naming import REQUIRED_OPTIONS, find_network, find_requires
 from fcn_jax.weights.torch_file import read_state_dict
-
-FORMAT = "fcn_jax"
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -48,30 +37,6 @@ FOREIGN_SIGNATURES = (
     (rb"\x89HDF", "HDF5, as of Keras or MATLAB; export it from there as .npz"),
     (rb"[\t\r\n -~\x80-\xff]+\Z", "text; a prototxt describes a network, but holds no weights"),
 )
-
-
-class Weights(NamedTuple):
-    """A file of this project.
-
-    Attributes:
-        arrays: Float32 arrays by path.
-        network: Name of the backbone, such as `vgg16`.
-        model: Section `model` of the network; {} for a backbone alone.
-        labels: Label set of a trained network, as a dict; None if the file has none.
-        preprocess: How an image must be prepared: `mean_rgb`, `std_rgb` and `bgr`.
-        requires: Options that a network must have for the weights to mean what they meant.
-        origin: Where the arrays come from.
-        metadata: All metadata as text.
-    """
-
-    arrays: dict[str, np.ndarray]
-    network: str
-    model: dict[str, Any]
-    labels: dict[str, Any] | None
-    preprocess: dict[str, Any]
-    requires: dict[str, Any]
-    origin: dict[str, Any]
-    metadata: dict[str, str]
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
@@ -91,7 +56,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     head = _read_head(path)
     if head.startswith(b"PK"):
         return _read_zip(path)
-    if _is_safetensors(head, path):
+    if is_safetensors(path):
         return read_safetensors(path)[0]
     if re.match(rb"\x80[\x00-\x05]", head):
         return _read_torch(path)
@@ -179,144 +144,10 @@ def _write_whole(
         partial.unlink(missing_ok=True)
 
 
-def make_metadata(
-    network: str,
-    *,
-    model: Mapping[str, Any],
-    labels: Mapping[str, Any] | None,
-    preprocess: Mapping[str, Any],
-    requires: Mapping[str, Any],
-    origin: Mapping[str, Any],
-) -> dict[str, str]:
-    """Makes the metadata of a file of this project; see `Weights`."""
-    values = {
-        "model": model,
-        "labels": labels,
-        "preprocess": preprocess,
-        "requires": requires,
-        "origin": origin,
-    }
-    texts = {key: json.dumps(value) for key, value in values.items()}
-    return {"format": FORMAT, "network": network, **texts}
-
-
-def save_network(
-    path: str | Path,
-    arrays: Mapping[str, Any],
-    *,
-    model: Mapping[str, Any],
-    labels: Mapping[str, Any] | None,
-    preprocess: Mapping[str, Any],
-    origin: Mapping[str, Any],
-) -> None:
-    """Saves a whole network to one file that explains itself.
-
-    Args:
-        path: Path of the file, which should end in `.safetensors`.
-        arrays: Variables of the network by path.
-        model: Section `model` of the network, with its name.
-        labels: Label set that the network was trained for, as a dict; None for none.
-        preprocess: How the network prepares an image: `mean_rgb`, `std_rgb` and `bgr`.
-        origin: Where the arrays come from: a run, its step and whatever else explains them.
-    Raises:
-        UserError: The file cannot be written.
-    """
-    network = find_network(model["name"])
-    options = REQUIRED_OPTIONS.get(network, {})
-    metadata = make_metadata(
-        network,
-        model=model,
-        labels=labels,
-        preprocess=preprocess,
-        requires={name: model.get(name, default) for name, default in options.items()},
-        origin=origin,
-    )
-    arrays = {leaf: np.asarray(array, np.float32) for leaf, array in arrays.items()}
-    write_safetensors(path, arrays, metadata)
-
-
-def load_weights(path: str | Path) -> Weights:
-    """Loads a file of this project; its arrays are read-only views of it.
-
-    Raises:
-        MissingError: There is no such file.
-        UserError: The file is not one of this project, or cut off.
-    """
-    path = check_file(path)
-    if not _is_safetensors(_read_head(path), path):
-        raise UserError(f"{path} is not a saved .safetensors file; {IMPORT_FIRST}")
-    arrays, metadata = read_safetensors(path)
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} does not have this project's names; {IMPORT_FIRST}")
-    for name, array in arrays.items():
-        if array.dtype != np.float32 or not name.startswith(("params/", "batch_stats/")):
-            raise UserError(f"{path}: {name!r} is no float32 array of a network's variables")
-    try:
-        network = metadata["network"]
-        labels = metadata.get("labels", "null")
-        return Weights(
-            arrays=arrays,
-            network=network,
-            model=_read_object(metadata.get("model", "{}")),
-            labels=None if labels == "null" else _read_object(labels),
-            preprocess=read_preprocess(metadata["preprocess"]),
-            # Files had no such key before somebody noticed that they need one.
-            requires=read_requires(metadata["requires"])
-            if "requires" in metadata
-            else find_requires(network, arrays),
-            origin=_read_origin(metadata),
-            metadata=metadata,
-        )
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path}: its metadata are broken ({error}); import it again") from error
-
-
-def _read_object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise UserError(f"{text} is no JSON object")
-    return value
-
-
-def _read_origin(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Reads where arrays come from; older files have a key for each fact, and no JSON."""
-    if "head" not in metadata:
-        return _read_object(metadata.get("origin", "{}"))
-    facts = {"names": "origin", "head": "head", "source": "source", "sha256": "sha256"}
-    return {fact: metadata[key] for fact, key in facts.items() if key in metadata}
-
-
-def read_requires(text: str) -> dict[str, Any]:
-    """Reads options of a network; the sequences among them become tuples, as in a signature."""
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in _read_object(text).items()
-    }
-
-
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Reads the metadata of a `.safetensors` file; a file of another format has none."""
     path = check_file(path)
-    return read_safetensors(path)[1] if _is_safetensors(_read_head(path), path) else {}
-
-
-def read_preprocess(text: str) -> dict[str, Any]:
-    """Reads what metadata say about how an image must be prepared.
-
-    Raises:
-        UserError: They do not say all of it.
-    """
-    try:
-        preprocess = json.loads(text)
-        mean, std = (list(map(float, preprocess[key])) for key in ("mean_rgb", "std_rgb"))
-        if len(mean) != 3 or len(std) != 3 or not isinstance(preprocess["bgr"], bool):
-            raise UserError("three means, three deviations and true or false are expected")
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"preprocess={text}: {error}") from error
-    return {"mean_rgb": mean, "std_rgb": std, "bgr": preprocess["bgr"]}
-
-
-IMPORT_FIRST = "import it first: python launch.py import_weights --help"
+    return read_safetensors(path)[1] if is_safetensors(path) else {}
 
 
 def _read_head(path: Path) -> bytes:
@@ -324,7 +155,9 @@ def _read_head(path: Path) -> bytes:
         return file.read(512)
 
 
-def _is_safetensors(head: bytes, path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
+    """Says whether a file begins as a `.safetensors` file does, be it a whole one or not."""
+    head = _read_head(path)
     length = int.from_bytes(head[:8], "little")
     whole = length + 8 <= path.stat().st_size
     return head[8:9] == b"{" and length < 2**32 and (whole or b'"dtype"' in head)

@@ -17,14 +17,7 @@ from fcn_jax.errors import UserError
 from fcn_jax.weights import axes
 from fcn_jax.weights.axes import format_names, format_shape
 from fcn_jax.weights.caffe import read_binaryproto
-from fcn_jax.weights.files import (
-    check_file,
-    make_metadata,
-    read_metadata,
-    read_preprocess,
-    read_requires,
-    read_weights,
-)
+from fcn_jax.weights.files import check_file, read_metadata, read_weights
 from fcn_jax.weights.heads import HEADS, find_head
 from fcn_jax.weights.naming import (
     HEAD_LAYER,
@@ -36,6 +29,7 @@ from fcn_jax.weights.naming import (
     check_known,
     find_requires,
 )
+from fcn_jax.weights.network_file import make_metadata, read_preprocess, read_requires
 from fcn_jax.weights.transplant import (
     COPIED,
     DECIMATED,

@@ -229,12 +229,6 @@ REQUIRED_OPTIONS: Mapping[str, dict[str, Any]] = {
 CAFFE_MOBILENET = {"first_expand": True, "strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu"}
 
 
-def find_network(model: str) -> str:
-    """Returns the backbone in the name of a network, such as `vgg16` in `vgg16_fcn8s`."""
-    known = (network for network in NAMINGS if model == network or model.startswith(f"{network}_"))
-    return next(known, model.partition("_")[0])
-
-
 def find_requires(network: str, leaves: Iterable[str]) -> dict[str, Any]:
     """Finds the options that a backbone must have for its weights to mean what they meant.
 

@@ -93,7 +93,7 @@ def transplant(
 
     Args:
         target: Leaves of the network by path; only their shapes count.
-        source: Arrays by path, as `files.load_weights` gives them.
+        source: Arrays by path, as `network_file.load_weights` gives them.
         skip: Regular expressions of leaves that stay as they are initialised, whatever the source
             has. A layer whose leaves are all skipped may be another one in the source.
     Returns:

@@ -85,7 +85,7 @@ def test_missing_pieces_are_told_in_a_line_or_two(launch, make_run, tmp_path):
         (
             folder,
             "--split=test",
-        ): "no evaluation of test at the last step; its evaluations: val-100",
+        ): "no evaluation of test at the last step; its evaluations: val-20, ",
         (folder, "--split=test", "--step=best"): "no evaluation of test at the best step",
         (folder, "--step=7"): "python launch.py evaluate --workdir=",
         (folder, "--step=first"): "--step=first; wanted last, best or a number",

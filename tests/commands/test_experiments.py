@@ -193,6 +193,13 @@ def test_title_is_the_first_line_of_the_docstring(experiments_dir):
         ("x = 1\n", r"bad\.py is no experiment: it has no get_config\(\)"),
         ("def get_config():\n    return {}\n", r"bad\.py gave dict; wanted ml_collections"),
         ("def get_config():\n    return [1]\n", r"bad\.py gave list; wanted ml_collections"),
+        (
+            (
+                "from ml_collections import ConfigDict\n"
+                "def get_config():\n    return ConfigDict({'augment': {'hue': 0.5, 3: 4}})\n"
+            ),
+            r"experiment bad fails: .*TypeError",
+        ),
         ("x = 'caf\xe9'\n", r"bad\.py.*: SyntaxError: .*utf-8"),
         ("import sys\nsys.exit('gone')\n", r"bad\.py, line 2: SystemExit: gone"),
         ("from experiments import _none\n", r"bad\.py, line 1: ImportError: cannot import"),

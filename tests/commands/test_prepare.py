@@ -88,13 +88,13 @@ def test_interrupted_build_is_never_read_and_made_anew(prepare, words, tmp_path,
         "import signal, sys, time; from pathlib import Path\n"
         # A shell starts what it runs in the background deaf to Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from fcn_jax.commands import door; from fcn_jax.data.sets import folder_set\n"
-        "encode = folder_set.encode_pair\n"
+        "from fcn_jax.commands import door; from fcn_jax.data.sets import builds\n"
+        "encode = builds.encode_pair\n"
         "def encode_slowly(pair, reading):\n"
         "    print(pair.id, flush=True, file=sys.__stdout__) if pair.id == '41' else None\n"
         "    time.sleep(60 if pair.id == '41' else 0)\n"
         "    return encode(pair, reading)\n"
-        "folder_set.encode_pair = encode_slowly\n"
+        "builds.encode_pair = encode_slowly\n"
         f"sys.exit(door.main({words!r}, experiments_dir=Path({str(ROOT / 'experiments')!r})))"
     )
     command = [sys.executable, "-c", slow]

@@ -13,8 +13,8 @@ from fcn_jax.data.labels import LabelSet
 from fcn_jax.models.zoo import get_model
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.state import TrainState
-from fcn_jax.weights.files import load_weights
 from fcn_jax.weights.naming import PREPROCESS, mobilenet_v2, torchvision_alexnet
+from fcn_jax.weights.network_file import load_weights
 from tests.conftest import shapes_of
 from tests.train.conftest import make_config
 from tests.weights.test_exchange import draw
@@ -61,6 +61,18 @@ def test_weights_come_back_as_they_were(launch, released, tmp_path):
     assert all(name.startswith("score_") for name in set(after) - set(before))
     for name in set(after) & set(before):
         np.testing.assert_array_equal(after[name], before[name], name)
+
+
+def test_an_exported_file_says_what_its_network_has_to_be_like(launch, tmp_path):
+    """In torchvision's names, in which nothing else shows the plan of the strides."""
+    workdir, there, ours = tmp_path / "run", tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    plan = {"first_expand": True, "strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu"}
+    save_run(workdir, {}, name="mobilenetv2_fcn8s", **plan)
+    words = [f"--workdir={workdir}", "--names=torchvision", f"--output={there}"]
+    assert launch("export_weights", *words)[0] == 0
+    words = [there, "--network=mobilenetv2", f"--output={ours}"]
+    assert launch("import_weights", *words)[0] == 0
+    assert load_weights(ours).requires == plan
 
 
 def test_an_exported_file_says_how_its_images_are_prepared(launch, tmp_path):

@@ -90,11 +90,11 @@ def test_no_source_dir_is_refused_when_there_are_two_builds(tmp_path, get_camvid
 def test_killed_build_is_not_read_as_complete(camvid_dir, get_camvid, tmp_path):
     killed = (
         "import os\n"
-        "from fcn_jax.data import datasets; from fcn_jax.data.sets import folder_set\n"
-        "encode = folder_set.encode_pair\n"
+        "from fcn_jax.data import datasets; from fcn_jax.data.sets import builds\n"
+        "encode = builds.encode_pair\n"
         "def encode_or_die(pair, reading):\n"
         "    return os._exit(9) if reading.label.numbers.mean() == 5 else encode(pair, reading)\n"
-        "folder_set.encode_pair = encode_or_die\n"
+        "builds.encode_pair = encode_or_die\n"
         f"datasets.get_dataset('camvid', source_dir={str(camvid_dir)!r},"
         f" data_dir={str(tmp_path / 'built')!r}).source('val')\n"
     )

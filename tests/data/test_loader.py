@@ -175,7 +175,6 @@ def test_train_padding_is_void(pairs):
         ({"scale_range": (1.5, 0.5)}, r"scale_range=\(1.5, 0.5\) must be \(low, high\)"),
         ({"scale_range": (0.0, 1.0)}, "scale_range=.* 0 < low <= high"),
         ({"scales": (1.0, 0.0)}, r"scales=\(1.0, 0.0\) must be positive"),
-        ({"scales": (0.5, 0.0)}, r"scales=\(0.5, 0.0\) must be positive numbers"),
         ({"rotation_range": (5, -5)}, r"rotation_range=\(5, -5\) must be .* low <= high"),
         ({"max_class_share": 0.0}, r"max_class_share=0.0 must lie in \(0, 1\]"),
         ({"flip_prob": 50.0}, r"flip_prob=50.0 must lie in \[0, 1\]"),

@@ -8,7 +8,7 @@ from PIL import Image
 from fcn_jax.data.checkup import check_folder
 from fcn_jax.data.datasets import DATASETS, load_set
 from fcn_jax.data.sets import nyud, pascal_context, siftflow
-from fcn_jax.data.sets.folder_set import FolderConfig
+from fcn_jax.data.sets.builds import FolderConfig
 from fcn_jax.data.sets.pascal_context import LABELS as PASCAL_CONTEXT
 
 from .conftest import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fcn_jax.data.sets import voc
-from fcn_jax.data.sets.folder_set import FolderConfig
+from fcn_jax.data.sets.builds import FolderConfig
 
 from .conftest import write_sbd, write_voc
 

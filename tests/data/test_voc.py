@@ -8,7 +8,7 @@ from PIL import Image
 
 from fcn_jax.data.files.lists import read_ids
 from fcn_jax.data.sets import voc
-from fcn_jax.data.sets.folder_set import find_only_build
+from fcn_jax.data.sets.builds import find_only_build
 from fcn_jax.data.sets.voc import LABELS as VOC
 from fcn_jax.ops.palette import VOID_COLOR, full_palette
 

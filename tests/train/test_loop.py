@@ -16,6 +16,7 @@ from fcn_jax.commands import door
 from fcn_jax.data.datasets import DATASETS
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
+from fcn_jax.errors import UserError
 from fcn_jax.ops.metrics import scores
 from fcn_jax.train import loop, parallel, setup
 from fcn_jax.train.checkpoint import Checkpoints
@@ -237,6 +238,10 @@ def test_images_that_are_trained_on_are_not_scored(config, tiny_dataset, tmp_pat
         ("train", "num_steps", 0, "train.num_steps=0 must be positive"),
         ("loss", "divide_by", "pixel", "unknown loss.divide_by 'pixel'; known: pixels, images"),
         ("train", "batch_size", 0, "train.batch_size=0 must be a positive multiple"),
+        ("optim", "learning_rate", -1.0, "optim.learning_rate=-1.0 must not be negative"),
+        ("optim", "weight_decay", -3.0, "optim.weight_decay=-3.0 must not be negative"),
+        ("optim", "beta2", 5.0, r"optim.beta2=5.0 must lie in \[0, 1\)"),
+        ("train", "log_every", -1, "train.log_every=-1 must not be negative"),
         ("augment", "crop_size", 0, "crop_size=0 must be"),
         ("eval", "size_multiple", 0, "eval.size_multiple=0 must be 1 or more"),
         ("eval", "num_samples", -1, "eval.num_samples=-1 must be 0 or more"),
@@ -253,3 +258,9 @@ def test_mistakes_are_found_before_the_folder_is_touched(
     with pytest.raises(ValueError, match=message):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**20])
+def test_seed_that_no_generator_takes_is_refused(config, tmp_path, seed):
+    with pytest.raises(UserError, match=rf"seed={seed} must lie in 0\.\.4294967295"):
+        run({**config, "seed": seed}, tmp_path / "run")

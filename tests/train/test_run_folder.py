@@ -62,7 +62,7 @@ def test_evaluations_come_back_by_split_in_order_of_steps(folder):
     evals = folder.read_evals("val")
     assert list(evals) == [9, 10] and list(folder.read_evals("val-b")) == [3]
     assert evals[9] == {"split": "val", "step": 9, "counts": [[1, 0], [0, 1]], "loss": None}
-    assert folder.list_evals() == ["b-val-4", "val-10", "val-9", "val-b-3"]
+    assert folder.list_evals() == [("b-val", 4), ("val", 9), ("val", 10), ("val-b", 3)]
 
 
 def test_samples_come_back_as_they_were(folder, rng):

@@ -275,6 +275,7 @@ def test_text_is_read_as_the_annotation_wants_it(text, annotation, value):
     [
         (True, int, "a whole number"),
         (True, float, "a number"),
+        (1e999, float, "a number that is finite"),
         (1, bool, "true or false"),
         (2.5, int, "a whole number"),
         (3, str, "a text"),

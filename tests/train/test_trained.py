@@ -12,7 +12,7 @@ from fcn_jax.data.labels import LabelSet
 from fcn_jax.models.zoo import MODELS, get_model
 from fcn_jax.train import loop
 from fcn_jax.train.compilations import count_compilations
-from fcn_jax.train.trained import Trained, load, to_rgb
+from fcn_jax.train.trained import load, to_rgb
 from fcn_jax.weights.files import write_safetensors
 from tests.train.conftest import SHAPES, make_config
 
@@ -182,5 +182,4 @@ def test_load_rejects_variables_of_another_network(copy):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_backbone_has_the_name_that_its_weights_have(name):
-    net = Trained(get_model(name, num_classes=2), {}, SHAPES, {})
-    assert net.backbone_name == name.split("_")[0]
+    assert get_model(name, num_classes=2).backbone.weights_name == name.split("_")[0]

@@ -15,9 +15,10 @@ from fcn_jax.models.preprocess import CAFFE, TORCHVISION
 from fcn_jax.models.zoo import get_model
 from fcn_jax.weights import naming as names
 from fcn_jax.weights.exporter import export_weights
-from fcn_jax.weights.files import load_weights, read_weights, write_safetensors
+from fcn_jax.weights.files import read_weights, write_safetensors
 from fcn_jax.weights.importer import find_naming, import_weights
 from fcn_jax.weights.naming import NAMINGS
+from fcn_jax.weights.network_file import load_weights
 from fcn_jax.weights.transplant import transplant
 from tests.conftest import shapes_of
 from tests.weights.conftest import blob, draw_vgg16, write_caffemodel

@@ -8,8 +8,9 @@ import pytest
 from fcn_jax.models.layers import NormSpec
 from fcn_jax.models.mobilenet import MobileNetV2
 from fcn_jax.train.norm_check import backbone_variables, check_norms, read_photos
-from fcn_jax.weights.files import load_weights, read_weights, write_safetensors
+from fcn_jax.weights.files import read_weights, write_safetensors
 from fcn_jax.weights.importer import import_weights
+from fcn_jax.weights.network_file import load_weights
 
 pytestmark = pytest.mark.slow
 SIZE, NUM_PHOTOS = 193, 60  # 32 k + 1 pixels: what rounds up, and what rounds down, is the same

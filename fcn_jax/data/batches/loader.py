@@ -88,24 +88,24 @@ def train_batches(
     if len(source) == 0:
         raise UserError("cannot train on an empty split: it has no image")
     if crop_size < 1:
-        raise UserError(f"crop_size={crop_size} must be a positive number of pixels")
-    scale_range = _check_range("scale_range", scale_range, above=0)
+        raise UserError(f"augment.crop_size={crop_size} must be a positive number of pixels")
+    scale_range = _check_range("augment.scale_range", scale_range, above=0)
     if not all(scale > 0 for scale in scales):
-        raise UserError(f"scales={tuple(scales)} must be positive numbers")
-    rotation_range = _check_range("rotation_range", rotation_range)
-    blur_sigma_range = _check_range("blur_sigma_range", blur_sigma_range, above=0)
+        raise UserError(f"augment.scales={tuple(scales)} must be positive numbers")
+    rotation_range = _check_range("augment.rotation_range", rotation_range)
+    blur_sigma_range = _check_range("augment.blur_sigma_range", blur_sigma_range, above=0)
     if not 0 < max_class_share <= 1:
-        raise UserError(f"max_class_share={max_class_share} must lie in (0, 1]; 1 is off")
+        raise UserError(f"augment.max_class_share={max_class_share} must lie in (0, 1]; 1 is off")
     shares = {"flip_prob": flip_prob, "blur_prob": blur_prob, "brightness": brightness}
     for name, value in {**shares, "contrast": contrast, "saturation": saturation}.items():
         if not 0 <= value <= 1:
-            raise UserError(f"{name}={value} must lie in [0, 1]")
+            raise UserError(f"augment.{name}={value} must lie in [0, 1]")
     if not 0 <= hue <= 0.5:
-        raise UserError(f"hue={hue} must lie in [0, 0.5]: half a circle reaches every hue")
+        raise UserError(f"augment.hue={hue} must lie in [0, 0.5]: half a circle reaches every hue")
     for name, value in {
         "seed": seed,
-        "num_threads": num_threads,
-        "num_workers": num_workers,
+        "augment.num_threads": num_threads,
+        "augment.num_workers": num_workers,
     }.items():
         if value < 0:
             raise UserError(f"{name}={value} must not be negative")

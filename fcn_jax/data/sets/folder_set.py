@@ -7,78 +7,16 @@ and without a folder the one build that is there is read.
 
 import abc
 import dataclasses
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
-from fcn_jax.data.files.digests import Digests
-from fcn_jax.data.files.pairs import Pair
 from fcn_jax.data.files.problems import MissingFile, OnProblem, refuse
 from fcn_jax.data.files.survey import Part, Place, Survey
-from fcn_jax.data.labels import IGNORE_LABEL, LabelSet
+from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets import records
+from fcn_jax.data.sets.builds import FolderBuilder, FolderConfig, find_only_build, make_config
 from fcn_jax.data.sets.dataset import Dataset
-from fcn_jax.data.sets.records import encode_pair
-from fcn_jax.errors import UserError
-
-
-@dataclasses.dataclass(eq=False)
-class FolderConfig(tfds.core.BuilderConfig):
-    """A part of a data set; the name is the fingerprint of its content.
-
-    Attributes:
-        part: Name of the part, which is that of its builder.
-        source_dir: Folder of the user's files.
-        labels: Classes; None for builds of before the classes were filed with them.
-        ids: Ids of each list, or, for builds of before they were filed, as many numbers.
-        subsets: Ids of further lists.
-        survey: What the part is built from; None if it is read where it was built.
-    """
-
-    part: str = ""
-    source_dir: str = ""
-    labels: LabelSet | None = dataclasses.field(default=None, repr=False)
-    ids: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict, repr=False)
-    subsets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict, repr=False)
-    survey: Part | None = dataclasses.field(default=None, repr=False)
-
-
-class FolderBuilder(records.RecordBuilder, skip_registration=True):
-    """The TFDS builder of any part."""
-
-    VERSION = tfds.core.Version("1.0.0")  # raise it when the records change
-
-    def __init__(self, *, config: FolderConfig, **options: Any):
-        self.name = config.part  # TFDS asks for it by instance wherever it names files
-        super().__init__(config=config, **options)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        config = self.builder_config
-        return self.make_info(
-            config.labels,
-            f"Images and class labels of {config.part}, from a user's folder.",
-            source_dir=config.source_dir,
-            ids=config.ids,
-            subsets=config.subsets,
-        )
-
-    def list_items(self) -> Mapping[str, Sequence[Pair]]:
-        part = self.builder_config.survey
-        self._consistency = part.make_consistency()
-        self._last = [pair for pairs in part.pairs.values() for pair in pairs][-1]
-        return part.pairs
-
-    def make_record(self, split: str, item: Pair) -> dict[str, str | bytes]:
-        reading = self.builder_config.survey.read_pair(item)
-        if self._consistency:
-            self._consistency.add(item.label_file, reading.counts, reading.label.palette)
-            if item is self._last:
-                self._consistency.finish()
-        return encode_pair(item, reading)
 
 
 class FolderSet(abc.ABC):
@@ -143,7 +81,7 @@ class FolderSet(abc.ABC):
         with records.quiet_tfds():
             if source_dir:
                 survey = self.survey(source_dir, **options)
-                configs = [_make_config(part, data_dir) for part in survey.parts]
+                configs = [make_config(part, data_dir) for part in survey.parts]
             else:
                 builds = (find_only_build(name, data_dir=data_dir) for name in self.part_names)
                 configs = [build for build in builds if build]
@@ -235,67 +173,6 @@ class FolderReader:
             return FolderBuilder(
                 config=config, data_dir=self._data_dir or None, file_format=records.FILE_FORMAT
             )
-
-
-def find_only_build(part: str, *, data_dir: str) -> FolderConfig | None:
-    """Returns the one finished build of a user's folder, if any.
-
-    Builds whose names are no fingerprint of the content, as they were once, are read as well; but
-    where the same folder was built anew since, only the new build counts.
-
-    Raises:
-        UserError: If there are several, since none of them is meant more than another.
-    """
-    root = Path(data_dir or tfds.core.constants.DATA_DIR) / part
-    found = [
-        (info_file.parent, json.loads((info_file.parent / "metadata.json").read_text()))
-        for info_file in sorted(root.glob(f"*/{FolderBuilder.VERSION}/dataset_info.json"))
-    ]
-    renewed = {metadata["source_dir"] for _, metadata in found if "labels" in metadata}
-    builds = [
-        _read_config(part, folder, metadata)
-        for folder, metadata in found
-        if "labels" in metadata or metadata["source_dir"] not in renewed
-    ]
-    if len(builds) > 1:
-        places = ", ".join(f"{build.source_dir} ({build.name})" for build in builds)
-        raise UserError(
-            f"data set {part!r} is built {len(builds)} times under {root}, from {places}; say "
-            "which is meant with --config.data.source_dir=FOLDER, or remove the builds that you do "
-            "not need"
-        )
-    return builds[0] if builds else None
-
-
-def _read_config(part: str, folder: Path, metadata: Mapping[str, Any]) -> FolderConfig:
-    labels, ids = metadata.get("labels"), metadata.get("ids")
-    if not labels and "names" in metadata:  # as custom filed them once
-        labels = {"ignore_label": IGNORE_LABEL, **metadata}
-    if ids is None:
-        splits = json.loads((folder / "dataset_info.json").read_text())["splits"]
-        ids = {split["name"]: range(sum(map(int, split["shardLengths"]))) for split in splits}
-    return FolderConfig(
-        name=folder.parent.name,
-        part=part,
-        source_dir=metadata["source_dir"],
-        labels=LabelSet.from_dict(labels) if labels else None,
-        ids=ids,
-        subsets=metadata.get("subsets", {}),
-    )
-
-
-def _make_config(part: Part, data_dir: str) -> FolderConfig:
-    root = Path(data_dir or tfds.core.constants.DATA_DIR)
-    return FolderConfig(
-        name=part.fingerprint(Digests(root / part.name / "digests.json")),
-        part=part.name,
-        source_dir=os.fspath(part.folder),
-        labels=part.read_pair.labels,
-        ids=part.ids,
-        subsets=part.subsets,
-        survey=part,
-        description=f"Files of {part.folder}",
-    )
 
 
 def _list_ids(part: Part | FolderConfig) -> Iterator[tuple[str, Sequence[Any]]]:
