@@ -4,7 +4,7 @@ Source:  the released configs of DeepLab v1 (train.prototxt, test.prototxt, solv
          et al. 2015, Table 1.
 Run:     python launch.py train --config=voc_deeplab_4x4 --workdir=runs/voc_deeplab_4x4 \
              --config.data.source_dir=VOC
-Expects: 63.41 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
+Expects: 0.6341 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
 Differs: no config was released: the recipe is plain DeepLab's, padded so that fc6 keeps the size.
 """
 

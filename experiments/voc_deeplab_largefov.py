@@ -4,7 +4,7 @@ Source:  the released configs of DeepLab v1 (train.prototxt, test.prototxt, solv
          et al. 2015, Table 1.
 Run:     python launch.py train --config=voc_deeplab_largefov --workdir=runs/voc_deeplab_largefov \
              --config.data.source_dir=VOC
-Expects: 62.25 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
+Expects: 0.6225 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """
 

@@ -3,7 +3,7 @@
 Source:  voc-fcn8s-atonce/{net.py,solver.prototxt} in shelhamer/fcn.berkeleyvision.org.
 Run:     python launch.py train --config=voc_fcn8s_atonce --workdir=runs/voc_fcn8s_atonce \
              --config.data.source_dir=VOC
-Expects: 65.4 mean IoU on seg11valid (authors' README).  Ours: not yet run.
+Expects: 0.654 mean IoU on seg11valid (authors' README).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """
 

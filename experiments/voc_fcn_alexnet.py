@@ -3,7 +3,7 @@
 Source:  voc-fcn-alexnet/{net.py,solver.prototxt} in shelhamer/fcn.berkeleyvision.org.
 Run:     python launch.py train --config=voc_fcn_alexnet --workdir=runs/voc_fcn_alexnet \
              --config.data.source_dir=VOC
-Expects: 48.0 mean IoU on seg11valid (authors' README).  Ours: not yet run.
+Expects: 0.480 mean IoU on seg11valid (authors' README).  Ours: not yet run.
 Differs: see README, Differences from the original.
 """
 

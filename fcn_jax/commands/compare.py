@@ -109,7 +109,7 @@ def _draw(groups: Sequence[Group], output: Path) -> str:
 
 
 def _print_table(groups: Sequence[Group]) -> None:
-    """Prints the scores; where the terminal is narrow, the last columns are left out."""
+    """Prints the scores; where the terminal is narrow, it says which columns are left out."""
     runs = [group.first for group in groups]
     columns = {
         label: [over_seeds(group.scores(key)) for group in groups] for key, label in SCORES.items()
@@ -126,12 +126,16 @@ def _print_table(groups: Sequence[Group]) -> None:
     console = Console(highlight=False, markup=False)
     names = ["run", *(group.name for group in groups)]
     lines = [name.ljust(max(map(len, names))) for name in names]
+    left_out = []
     for label, values in columns.items():
         width = 2 + max(map(len, [label, *values]))
-        if console.is_terminal and len(lines[0]) + width > console.width:
-            break
+        if console.is_terminal and (left_out or len(lines[0]) + width > console.width):
+            left_out.append(label)
+            continue
         lines = [
             line + cell.rjust(width) for line, cell in zip(lines, [label, *values], strict=True)
         ]
     for line in lines:
         console.print(line, style="bold" if line is lines[0] else "", soft_wrap=True)
+    if left_out:
+        console.print(f"too narrow here, see table.csv: {', '.join(left_out)}", soft_wrap=True)

@@ -99,7 +99,7 @@ def main(argv: Sequence[str], *, experiments_dir: Path, program: str = PROGRAM) 
                 file=sys.stderr,
             )
             return 1
-        print(f"error: {answer}".replace(PROGRAM, program), file=sys.stderr)
+        print(_printable(f"error: {answer}").replace(PROGRAM, program), file=sys.stderr)
         return 2
 
 
@@ -122,6 +122,11 @@ def answer_to(error: Exception) -> str | None:
             "pip install 'jax[cuda12]', 'jax[tpu]'"
         )
     return None
+
+
+def _printable(text: str) -> str:
+    """Spells out what a terminal would obey or could not encode, as names of files may have it."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def _is_from_backends(error: Exception) -> bool:

@@ -30,6 +30,11 @@ class LabelSet:
     def __post_init__(self):
         if len(self.names) != len(self.colors):
             raise UserError(f"{len(self.names)} class names but {len(self.colors)} colors")
+        for number, name in enumerate(self.names):
+            if not name.isprintable():
+                raise UserError(
+                    f"the name of class {number}, {name!r}, has signs that do not print"
+                )
         if 0 <= self.ignore_label < len(self.names):
             raise UserError(
                 f"ignore_label={self.ignore_label} is the number of class "

@@ -1,7 +1,7 @@
 """The report of a comparison as text: README.md for people, table.csv for programs.
 
-In README.md scores are in per cent and the first run is the one that the others are compared with;
-in table.csv they are fractions with all their digits.
+Scores are fractions, as everywhere in the house: README.md has four digits of them, table.csv all.
+In README.md the first run is the one that the others are compared with.
 """
 
 import csv
@@ -70,14 +70,13 @@ def make_report(
     first = groups[0].first
     split = first.evaluation["split"]
     sections = [
-        f"# {title}",
+        f"# {_escape(title)}",
         _setting(groups, step=step),
         differences and f"**Not a like-for-like comparison:** {differences}.",
         _score_table(groups),
         "![Training loss and mean IoU](curves.png)",
         "## IoU of each class",
-        "In per cent"
-        + (f"; in brackets the difference to {groups[0].name}." if groups[1:] else "."),
+        groups[1:] and f"In brackets: the difference to {_escape(groups[0].name)}.",
         _class_table(groups),
         "![IoU of each class](class_iou.png)",
         "## Predictions",
@@ -103,17 +102,17 @@ def decimals(value: float, digits: int) -> str:
 
 
 def over_seeds(values: np.ndarray, *, base: np.ndarray | None = None) -> str:
-    """Formats a score of some runs in per cent: the mean, and one standard deviation.
+    """Formats a score of some runs: the mean, and one standard deviation.
 
     Args:
         values: Score of each run, as a fraction.
         base: Score of the runs to compare with; the difference stands in brackets.
     """
-    text = decimals(100 * values.mean(), 2)
+    text = decimals(values.mean(), 4)
     if len(values) > 1 and not np.isnan(values).any():
-        text += f" ± {100 * values.std(ddof=1):.2f}"
-    change = np.nan if base is None else 100 * (values.mean() - base.mean())
-    return text if np.isnan(change) else f"{text} ({change:+.2f})"
+        text += f" ± {values.std(ddof=1):.4f}"
+    change = np.nan if base is None else values.mean() - base.mean()
+    return text if np.isnan(change) else f"{text} ({change:+.4f})"
 
 
 def _setting(groups: Sequence[Group], *, step: str) -> str:
@@ -123,8 +122,8 @@ def _setting(groups: Sequence[Group], *, step: str) -> str:
     conventions = " / ".join(dict.fromkeys(run.evaluation["convention"] for run in runs))
     text = (
         f"Data set {first['dataset']}, split {first['split']}: {images} images at their own size. "
-        f"Scores in per cent, computed from the confusion counts of the whole split; convention "
-        f"for absent classes: {conventions}."
+        "Scores are fractions of 1, computed from the confusion counts of the whole split; "
+        f"convention for absent classes: {conventions}."
     )
     distances = {run.evaluation["boundary_px"] for run in runs if "boundary_px" in run.evaluation}
     if distances:
@@ -148,7 +147,13 @@ def _setting(groups: Sequence[Group], *, step: str) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]], *, num_left: int) -> str:
     """Makes a Markdown table; the first `num_left` columns are texts, the others numbers."""
     rule = [":--"] * num_left + ["--:"] * (len(header) - num_left)
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (header, rule, *rows))
+    lines = [map(_escape, header), rule, *(map(_escape, row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escape(text: object) -> str:
+    """Writes what Markdown would take for its own signs, such as a bar in the name of a class."""
+    return re.sub(r"([|<*`$\\\[])", r"\\\1", str(text))
 
 
 def _score_table(groups: Sequence[Group]) -> str:
@@ -201,7 +206,7 @@ def _provenance(run: Run) -> str:
             f"  - {launch['machine']}; {', '.join(launch['devices'])}",
             f"  - {', '.join(f'{name} {version}' for name, version in versions.items())}",
         ]
-    mean_iou, evaluation = decimals(100 * run.scores["mean_iou"], 2), run.evaluation
+    mean_iou, evaluation = decimals(run.scores["mean_iou"], 4), run.evaluation
     lines += [f"- mean IoU {mean_iou} out of eval/{evaluation['split']}-{run.step}.json"]
     commands = (launch["command"] for launch in run.info["launches"])
     return "\n".join([*lines, "", "```", *commands, "```"])

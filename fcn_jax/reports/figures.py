@@ -24,8 +24,11 @@ from fcn_jax.reports.runs import SCORES, Group
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
 
+_LEGEND_LINE = 0.19  # at the font size below
+
 _STYLE = {
     "font.size": 9,
+    "text.parse_math": False,  # a class may be named "$5 | <note>"
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#888888",
@@ -46,7 +49,9 @@ _STYLE = {
 @matplotlib.rc_context(_STYLE)
 def draw_curves(groups: Sequence[Group], path: Path) -> None:
     """Draws the training loss (thin: as logged, thick: running mean) and the mean IoU."""
-    figure = Figure(figsize=(8.6, 3.8), layout="constrained")
+    handles = [Line2D([], [], label=group.name, **_look(i)) for i, group in enumerate(groups)]
+    height = 3.6 + _LEGEND_LINE * _legend_lines(handles, 8.6)
+    figure = Figure(figsize=(8.6, height), layout="constrained")
     loss_axes, iou_axes = figure.subplots(1, 2, sharex=True)
     losses, ends = [], []
     for look, run in ((_look(i), run) for i, group in enumerate(groups) for run in group.runs):
@@ -60,8 +65,8 @@ def draw_curves(groups: Sequence[Group], path: Path) -> None:
         ious = {s: e["mean_iou"] for s, e in run.evaluations.items() if e["mean_iou"] is not None}
         if ious:
             steps, ious = np.array(list(ious.items())).T
-            iou_axes.plot(steps, 100 * ious, **look)
-            ends.append((100 * ious[-1], steps[-1], look["color"]))
+            iou_axes.plot(steps, ious, **look)
+            ends.append((ious[-1], steps[-1], look["color"]))
     if losses and max(map(np.max, losses)) > 20 * min(map(np.min, losses)):
         loss_axes.set_yscale("log")
         loss_axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -72,14 +77,13 @@ def draw_curves(groups: Sequence[Group], path: Path) -> None:
     iou_axes.set_ylim(bottom=0)
     _write_ends(iou_axes, ends)
     loss_axes.set_title("Training loss")
-    iou_axes.set_title(f"Mean IoU on {groups[0].first.evaluation['split']} (%)")
+    iou_axes.set_title(f"Mean IoU on {groups[0].first.evaluation['split']}")
     for axes in (loss_axes, iou_axes):
         axes.set_xlabel("step")
         axes.set_xlim(left=0)
         axes.grid(axis="y")
         axes.locator_params(axis="x", nbins=5)
         axes.xaxis.set_major_formatter("{x:,.0f}")
-    handles = [Line2D([], [], label=group.name, **_look(i)) for i, group in enumerate(groups)]
     _add_legend(figure, handles)
     figure.savefig(path)
 
@@ -91,50 +95,59 @@ def draw_class_iou(groups: Sequence[Group], path: Path) -> None:
     names = ["mean", *first.class_names]
     rows = np.arange(len(names), dtype=float)
     rows[1:] += 0.25  # the mean stands apart
-    figure = Figure((7.0, 1.3 + len(names) * max(0.3, 0.13 * len(groups))), layout="constrained")
+    handles = [Patch(color=_look(i)["color"], label=group.name) for i, group in enumerate(groups)]
+    height = len(names) * max(0.3, 0.13 * len(groups)) + _LEGEND_LINE * _legend_lines(handles, 7.0)
+    figure = Figure((7.0, 1.1 + height), layout="constrained")
     axes = figure.subplots()
     height = 0.8 / len(groups)
     for index, group in enumerate(groups):
-        values = 100 * np.column_stack([group.scores("mean_iou"), group.class_iou])
+        values = np.column_stack([group.scores("mean_iou"), group.class_iou])
         means, middles = values.mean(0), rows + (index - (len(groups) - 1) / 2) * height
         color = _look(index)["color"]
         bars = axes.barh(middles, np.nan_to_num(means), 0.92 * height, color=color)
-        texts = ["-" if np.isnan(mean) else f"{mean:.1f}" for mean in means]
+        texts = ["-" if np.isnan(mean) else f"{mean:.3f}" for mean in means]
         axes.bar_label(bars, texts, padding=3, fontsize=6.5, color="#333333")
         if len(values) > 1:
             axes.hlines(middles, values.min(0), values.max(0), color="#333333", linewidth=1)
     axes.set_yticks(rows, names)
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.set_ylim(rows[-1] + 0.55, -0.55)
-    axes.set_xlim(0, 100)
+    axes.set_xlim(0, 1)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(f"IoU on {first.evaluation['split']} (%)")
+    axes.set_xlabel(f"IoU on {first.evaluation['split']}")
     axes.grid(axis="x")
-    handles = [Patch(color=_look(i)["color"], label=group.name) for i, group in enumerate(groups)]
     _add_legend(figure, handles)
     figure.savefig(path)
 
 
 @matplotlib.rc_context(_STYLE)
 def draw_predictions(groups: Sequence[Group], path: Path, *, ids: Sequence[str]) -> None:
-    """Draws a row for each image: itself, the truth, and the prediction of each first run."""
+    """Draws a row for each image: itself, the truth, and the prediction of each first run.
+
+    All are in the colours of the first truth: other files may have those of another day.
+    """
     runs = [group.first for group in groups]
+    with Image.open(runs[0].sample_files(ids[0])[1]) as truth:
+        palette = np.array(truth.getpalette("RGB"), np.uint8).reshape(-1, 3)
     rows, used = [], set()
     for image_id in ids:
         image, label, _ = runs[0].sample_files(image_id)
-        preds = [run.sample_files(image_id)[2] for run in runs]
-        pictures = [Image.open(file) for file in (image, label, *preds)]
-        rows.append([np.asarray(picture.convert("RGB")) for picture in pictures])
-        used.update(*(np.unique(np.asarray(picture)).tolist() for picture in pictures[1:]))
-    colors = np.array(pictures[1].getpalette()).reshape(-1, 3) / 255
+        numbers = [_read(file) for file in (label, *(r.sample_files(image_id)[2] for r in runs))]
+        rows.append([_read(image), *(palette[of] for of in numbers)])
+        used.update(*(np.unique(of).tolist() for of in numbers))
     titles = ["image", "truth"]
-    titles += [
-        f"{run.name}\n{SCORES['mean_iou']} {100 * run.scores['mean_iou']:.2f}" for run in runs
-    ]
+    titles += [f"{run.name}\n{SCORES['mean_iou']} {run.scores['mean_iou']:.4f}" for run in runs]
 
     cell = 2.1
     heights = [cell * row[0].shape[0] / row[0].shape[1] for row in rows]
-    figure = Figure((cell * len(titles), sum(heights) + 0.9), layout="compressed")
+    handles = [
+        Patch(facecolor=palette[i] / 255, edgecolor="#888888", linewidth=0.5, label=name)
+        for i, name in [*enumerate(runs[0].class_names), (255, "void")]
+        if i in used
+    ]
+    width = cell * len(titles)
+    height = sum(heights) + 0.7 + _LEGEND_LINE * _legend_lines(handles, width)
+    figure = Figure((width, height), layout="compressed")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     grid = figure.subplots(
         len(rows), len(titles), squeeze=False, gridspec_kw={"height_ratios": heights}
@@ -145,13 +158,13 @@ def draw_predictions(groups: Sequence[Group], path: Path, *, ids: Sequence[str])
     fontsize = min(8.5, 250 / max(len(run.name) for run in runs))  # as wide as a cell
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=fontsize, fontweight="normal", loc="center", pad=4)
-    handles = [
-        Patch(facecolor=colors[i], edgecolor="#888888", linewidth=0.5, label=name)
-        for i, name in [*enumerate(runs[0].class_names), (255, "void")]
-        if i in used
-    ]
     _add_legend(figure, handles, "outside lower center", handlelength=1.2, handleheight=1.0)
     figure.savefig(path, bbox_inches="tight", pad_inches=0.05)
+
+
+def _read(file: Path) -> np.ndarray:
+    with Image.open(file) as picture:
+        return np.asarray(picture)
 
 
 def _look(index: int) -> dict[str, str]:
@@ -161,11 +174,14 @@ def _look(index: int) -> dict[str, str]:
     }
 
 
+def _legend_lines(handles: Sequence, width: float) -> int:
+    column = 0.6 + 0.075 * max(len(handle.get_label()) for handle in handles)
+    return math.ceil(len(handles) / max(1, width // column))
+
+
 def _add_legend(figure: Figure, handles: Sequence, loc: str = "outside upper center", **options):
     """Puts as many columns on a line as fit, and on every line (nearly) as many."""
-    column = 0.6 + 0.075 * max(len(handle.get_label()) for handle in handles)
-    num_lines = math.ceil(len(handles) / max(1, figure.get_figwidth() // column))
-    columns = math.ceil(len(handles) / num_lines)
+    columns = math.ceil(len(handles) / _legend_lines(handles, figure.get_figwidth()))
     figure.legend(handles=handles, loc=loc, ncols=columns, borderaxespad=0, **options)
 
 
@@ -176,7 +192,7 @@ def _write_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
     for value, step, color in sorted(ends, reverse=True):
         place = min(value, place - 0.055 * top)
         axes.annotate(
-            f"{value:.1f}",
+            f"{value:.3f}",
             (step, place),
             (7, 0),
             textcoords="offset points",

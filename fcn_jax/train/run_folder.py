@@ -11,6 +11,7 @@ checkpoints/
 No other file knows these names, but for `checkpoint`, which has the last.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -137,7 +138,7 @@ class RunFolder:
 
     def sample_files(self, image_id: str, *, split: str, step: int) -> tuple[Path, Path, Path]:
         """Returns where an image, its label and its prediction at a step are, or would be."""
-        folder, stem = self.path / "samples" / split, image_id.replace("/", "_")
+        folder, stem = self.path / "samples" / split, _short(image_id.replace("/", "_"))
         endings = ("image", "label", f"pred-{step}")
         image, label, pred = (folder / f"{stem}.{ending}.png" for ending in endings)
         return image, label, pred
@@ -214,6 +215,20 @@ class RunFolder:
         file = self.eval_file(split, step)
         file.parent.mkdir(exist_ok=True)
         _write_json(file, _finite(report))
+
+
+# Of 255 bytes that the usual file systems take: the endings, and those of a file that is written
+# beside its place, need some.
+_LONGEST_STEM = 180
+
+
+def _short(stem: str) -> str:
+    """Shortens the stem of a file name to what a file system takes; one that is short stays."""
+    name = stem.encode()
+    if len(name) <= _LONGEST_STEM:
+        return stem
+    digest = hashlib.sha256(name).hexdigest()[:16]
+    return f"{name[: _LONGEST_STEM - 17].decode(errors='ignore')}-{digest}"
 
 
 def _list_conditions(config: Mapping[str, Any]) -> dict[str, Any]:

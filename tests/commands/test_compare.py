@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import statistics
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from fcn_jax.ops.metrics import scores
+from fcn_jax.ops.palette import save_label_png
+from fcn_jax.reports import figures
 from fcn_jax.reports.comparison import find_differences
 from fcn_jax.reports.runs import Group, group_runs
 
@@ -19,10 +22,10 @@ def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
     code, out, err = launch("compare", first, f"--output={output}", second, "--title=Skips")
     assert (code, err) == (0, "")
     evaluations = [json.loads((run / "eval/val-1000.json").read_text()) for run in (first, second)]
-    ious = [100 * evaluation["mean_iou"] for evaluation in evaluations]
+    ious = [evaluation["mean_iou"] for evaluation in evaluations]
     report = (output / "README.md").read_text()
     assert report.startswith("# Skips\n")
-    assert f"| {ious[1]:.2f} ({ious[1] - ious[0]:+.2f}) |" in report
+    assert f"| {ious[1]:.4f} ({ious[1] - ious[0]:+.4f}) |" in report
     assert "| fcn32s | vgg16_fcn32s | 32 | 32 | 134,000,032 | 1,000 |" in report
     assert "| fence | - | - |" in report
     assert "4 images at their own size" in report
@@ -42,10 +45,10 @@ def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
     assert float(rows[1]["mean_iou"]) == evaluations[1]["mean_iou"]
     assert float(rows[1]["iou_sky"]) == evaluations[1]["class_iou"][0]
     assert rows[1]["iou_fence"] == ""
-    near = 100 * evaluations[1]["boundary_iou"]
-    assert f"| {near:.2f} |" in report and "another class within 5 pixels" in report
+    near = evaluations[1]["boundary_iou"]
+    assert f"| {near:.4f} |" in report and "another class within 5 pixels" in report
     assert float(rows[1]["boundary_iou"]) == evaluations[1]["boundary_iou"]
-    assert f"{ious[1]:.2f}" in out and f"{near:.2f}" in out
+    assert f"{ious[1]:.4f}" in out and f"{near:.4f}" in out
     assert f"wrote {output / 'README.md'}" in out
 
 
@@ -189,20 +192,20 @@ def test_runs_that_differ_in_their_seeds_alone_are_shown_as_one(launch, make_run
         report = scores(counts)
         report["class_iou"] = [None if np.isnan(v) else v for v in report["class_iou"]]
         path.write_text(json.dumps({**evaluation, **report, "counts": counts.tolist()}))
-        ious.append(100 * report["mean_iou"])
+        ious.append(report["mean_iou"])
     output = tmp_path / "report"
     code, out, err = launch("compare", *runs, f"--output={output}")
     assert (code, err) == (0, "")
     report = (output / "README.md").read_text()
     mean, spread = statistics.mean(ious), statistics.stdev(ious)
-    assert spread > 0.01
+    assert spread > 1e-4
     assert "| fcn8s | vgg16_fcn8s | 8 | 32 | 134,000,008 | 1,000 | 0, 1 |" in report
-    assert f"| {mean:.2f} ± {spread:.2f} (+" in report
-    assert f"{mean:.2f} ± {spread:.2f}" in out
+    assert f"| {mean:.4f} ± {spread:.4f} (+" in report
+    assert f"{mean:.4f} ± {spread:.4f}" in out
     assert "± one standard deviation" in report
     for run, iou in zip(runs[2:], ious, strict=True):
         section = report[report.index(f"### {run.name}") :]
-        assert f"mean IoU {iou:.2f} out of eval/val-1000.json" in section.split("###")[1]
+        assert f"mean IoU {iou:.4f} out of eval/val-1000.json" in section.split("###")[1]
     assert [row["run"] for row in csv.DictReader((output / "table.csv").open())] == [
         run.name for run in runs
     ]
@@ -228,3 +231,58 @@ def test_seeds_of_one_network_that_the_other_lacks_are_named(make_run, read):
 def test_a_run_that_was_repeated_stands_for_itself(make_run, read):
     groups = group_runs([read(make_run("here")), read(make_run("there"))])
     assert [group.name for group in groups] == ["here", "there"]
+
+
+def test_names_may_have_any_sign(launch, make_run, edit, tmp_path):
+    """Markdown, mathematical and HTML signs stay what they are in every part of a report."""
+    runs = [make_run("$a_"), make_run("b|c", stride=32)]
+    for run in runs:
+        for file in (run / "eval").glob("*.json"):
+            names = json.loads(file.read_text())["class_names"]
+            edit(file, class_names=[r"$\frac", "<b>", "a|b", "*x*", *names[4:]])
+    code, _, err = launch("compare", *runs, f"--output={tmp_path / 'report'}", "--title=$<i>|")
+    assert (code, err) == (0, "")
+    report = (tmp_path / "report" / "README.md").read_text()
+    assert report.startswith(r"# \$\<i>\|")
+    for name in (r"\$\\frac", r"\<b>", r"a\|b", r"\*x\*"):
+        assert f"| {name} |" in report
+    tables = [line for line in report.splitlines() if line.startswith("|")]
+    cells = [len(re.split(r"(?<!\\)\|", line)) - 2 for line in tables]
+    assert set(cells) == {14, 3}
+
+
+def test_pictures_of_another_palette_are_shown_in_the_colours_of_the_first(
+    make_run, read, tmp_path
+):
+    groups = group_runs([read(make_run(f"fcn{stride}s", stride=stride)) for stride in (8, 32)])
+    figures.draw_predictions(groups, tmp_path / "before.png", ids=["street0"])
+    other = groups[1].first.sample_files("street0")[2]
+    save_label_png(other, np.asarray(Image.open(other)), np.full((8, 3), 77))
+    figures.draw_predictions(groups, tmp_path / "after.png", ids=["street0"])
+    assert (tmp_path / "after.png").read_bytes() == (tmp_path / "before.png").read_bytes()
+
+
+def test_a_long_legend_takes_no_room_from_the_pictures(make_run, read, tmp_path):
+    (group,) = group_runs([read(make_run("fcn8s", width=400, height=300))])
+    image, label, _ = group.first.sample_files("street0")
+    Image.new("RGB", (400, 300), (255, 0, 255)).save(image)
+
+    def count_pixels(names):
+        group.first.evaluation["class_names"] = names
+        save_label_png(
+            label, np.arange(300 * 400).reshape(300, 400) % len(names), np.zeros((8, 3), np.uint8)
+        )
+        figures.draw_predictions([group], tmp_path / "predictions.png", ids=["street0"])
+        pixels = np.asarray(Image.open(tmp_path / "predictions.png").convert("RGB"))
+        return (pixels == (255, 0, 255)).all(-1).sum()
+
+    few, many = (count_pixels([f"class number {i}" for i in range(n)]) for n in (8, 150))
+    assert few > 10_000 and abs(many - few) < 0.03 * few
+
+
+def test_a_narrow_terminal_is_told_what_it_does_not_show(launch, make_run, monkeypatch, tmp_path):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    code, out, _ = launch("compare", make_run("fcn8s"), f"--output={tmp_path / 'report'}")
+    assert code == 0
+    assert "too narrow here, see table.csv: " in out and "images/s" in out.split("see table.csv")[1]

@@ -71,3 +71,11 @@ def test_table_keeps_selected_classes_and_makes_all_others_void():
 def test_select_rejects_classes(classes, message):
     with pytest.raises(ValueError, match=message):
         VOC.select(classes)
+
+
+@pytest.mark.parametrize(
+    "name", ["red\x1b[31m", "two\nlines", "tab\t", "left\u202eright", "\udcff"]
+)
+def test_names_print(name):
+    with pytest.raises(ValueError, match="the name of class 1, .* has signs that do not print"):
+        LabelSet(("sky", name), ((0, 0, 0), (1, 1, 1)))

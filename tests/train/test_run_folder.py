@@ -93,3 +93,14 @@ def test_reports_read_run_folders_without_jax():
     code = "import sys, fcn_jax.reports.comparison; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_names_of_pictures_fit_into_a_file_system(tmp_path):
+    folder = RunFolder(tmp_path)
+    long = "ä" * 125  # 250 bytes, which a file system takes
+    names = [f"{long}", f"{long[:-1]}ö", "short", "a/b"]
+    files = [folder.sample_files(name, split="val", step=12345)[2].name for name in names]
+    assert len(set(files)) == 4 and all(len(name.encode()) < 230 for name in files)
+    # The name that a file has leads to the file.
+    again = [folder.sample_files(name.split(".")[0], split="val", step=12345)[2] for name in files]
+    assert [file.name for file in again] == files
