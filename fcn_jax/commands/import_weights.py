@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fcn_jax.errors import UserError
 
-HELP = "convert a .caffemodel or a torchvision state dict into weights to start from"
+HELP = "convert a .caffemodel or a state dict of torch into weights to start from"
 EXAMPLES = """\
 python launch.py import_weights mobilenet_v2.safetensors --network=mobilenetv2 \\
     --output=weights/mobilenetv2_imagenet.safetensors --check=VOCdevkit/VOC2012/JPEGImages
@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess",
         default="",
-        help="caffe or torchvision, where neither the file's metadata nor its names tell",
+        help="caffe, torchvision, tensorflow, or caffe:R,G,B (Caffe's with this mean colour in "
+        "0..255), where neither the file's metadata nor its names tell",
     )
     parser.add_argument(
         "--mean", metavar="FILE", help="a .binaryproto whose mean colour the weights expect"
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     )
     write_safetensors(args.output, imported.arrays, imported.metadata)
     print(imported.report if args.report else imported.report.summary)
+    print(*imported.report.notes, sep="\n")
     print(f"wrote {args.output}: start from it with --config.init.weights={args.output}")
     return 0 if photos is None else _check(args.output, photos)
 

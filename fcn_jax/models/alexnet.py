@@ -42,7 +42,7 @@ class AlexNet(nn.Module):
             `preprocess="torchvision"`: other channels, no groups, no normalisation across channels.
     """
 
-    WEIGHT_OPTIONS: ClassVar[tuple[str, ...]] = ()
+    WEIGHT_OPTIONS: ClassVar[tuple[str, ...]] = ("one_tower",)
     weights_name: ClassVar[str] = "alexnet"
 
     width: float = 1.0

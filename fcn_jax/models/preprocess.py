@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from fcn_jax.errors import UserError
-from fcn_jax.ops.papers import PREPROCESS
+from fcn_jax.ops import papers
 
 
 @dataclass(frozen=True)
@@ -29,29 +28,23 @@ class Preprocess:
         return self.bgr == other.bgr and np.allclose(ours, theirs)
 
 
-PREPROCESSES = {name: Preprocess(**expected) for name, expected in PREPROCESS.items()}
-CAFFE, TORCHVISION = PREPROCESSES["caffe"], PREPROCESSES["torchvision"]
+CAFFE, TORCHVISION = (Preprocess(**papers.PREPROCESS[name]) for name in ("caffe", "torchvision"))
 
 
 def make_preprocess(preprocess: str) -> Preprocess:
     """Returns the preparation of this name.
 
     Args:
-        preprocess: `caffe`, `torchvision`, or `caffe:R,G,B`: Caffe's with another mean colour.
+        preprocess: `caffe`, `torchvision`, `tensorflow`, or `caffe:R,G,B`: Caffe's with another
+            mean colour.
     """
-    if preprocess in PREPROCESSES:
-        return PREPROCESSES[preprocess]
-    try:
-        red, green, blue = map(float, preprocess.removeprefix("caffe:").split(","))
-    except ValueError:
-        known = ", ".join(PREPROCESSES)
-        raise UserError(
-            f"unknown model.preprocess {preprocess!r}; known: {known}, caffe:R,G,B"
-        ) from None
-    return replace(CAFFE, mean_rgb=(red, green, blue))
+    return Preprocess(**papers.make_preprocess(preprocess, option="model.preprocess"))
 
 
 def name_preprocess(preprocess: Preprocess) -> str | None:
     """Returns the name for which `make_preprocess` makes this preparation; None if no name does."""
-    names = [*PREPROCESSES, "caffe:" + ",".join(map(str, preprocess.mean_rgb))]
-    return next((name for name in names if make_preprocess(name).is_close(preprocess)), None)
+    for name, expected in papers.PREPROCESS.items():
+        if Preprocess(**expected).is_close(preprocess):
+            return name
+    is_caffe = replace(CAFFE, mean_rgb=preprocess.mean_rgb).is_close(preprocess)
+    return "caffe:" + ",".join(map(str, preprocess.mean_rgb)) if is_caffe else None

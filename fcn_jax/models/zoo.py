@@ -131,8 +131,10 @@ def find_takers(name: str) -> tuple[Callable, ...]:
 
 
 def get_weight_options(model: nn.Module) -> dict[str, Any]:
-    """Returns the options without which the weights of a network's backbone mean something else."""
-    return {option: getattr(model.backbone, option) for option in model.backbone.WEIGHT_OPTIONS}
+    """Returns the options without which the weights of a network mean something else."""
+    options = {option: getattr(model.backbone, option) for option in model.backbone.WEIGHT_OPTIONS}
+    scales = getattr(model, "skip_scales", ())  # which only some heads have, and few networks
+    return options | ({"skip_scales": scales} if scales else {})
 
 
 def common_options(
@@ -152,7 +154,7 @@ def common_options(
         norm: Normalisation of the backbone's convolutions: `none`; `batch`, by the statistics of
             each batch while it trains; or `frozen`, by the stored ones, which stay as they are.
         preprocess: How an image is prepared, as the backbone's weights expect it: `caffe`,
-            `torchvision`, or `caffe:R,G,B`, Caffe's with another mean colour.
+            `torchvision`, `tensorflow`, or `caffe:R,G,B`, Caffe's with another mean colour.
         dtype: Type of the computation: float32 or bfloat16. Parameters, logits and the loss are
             float32 in any case.
         remat: Whether training computes the maps inside a stage again instead of keeping them: less

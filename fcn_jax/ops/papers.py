@@ -1,5 +1,9 @@
 """Tables of the papers that the networks and the readers of their weights have in common."""
 
+from typing import Any
+
+from fcn_jax.errors import UserError
+
 # Configuration D: (convolutions, channels) of conv1 to conv5. Simonyan and Zisserman 2015, Table 1.
 VGG16_STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
@@ -36,4 +40,28 @@ PREPROCESS = {
         "std_rgb": (0.229 * 255, 0.224 * 255, 0.225 * 255),
         "bgr": False,
     },
+    # TensorFlow's, in TF-slim: -1 to 1.
+    "tensorflow": {"mean_rgb": (127.5,) * 3, "std_rgb": (127.5,) * 3, "bgr": False},
 }
+
+
+def make_preprocess(name: str, *, option: str) -> dict[str, Any]:
+    """Returns the preparation of this name.
+
+    Args:
+        name: One of `PREPROCESS`; or `caffe:R,G,B`, Caffe's with another mean colour, in 0..255.
+        option: What the user calls what has this value.
+    """
+    if name in PREPROCESS:
+        return PREPROCESS[name]
+    try:
+        red, green, blue = map(float, name.removeprefix("caffe:").split(","))
+    except ValueError:
+        known = ", ".join(PREPROCESS)
+        raise UserError(f"unknown {option} {name!r}; known: {known}, caffe:R,G,B") from None
+    mean = (red, green, blue)
+    if not all(0 <= each <= 255 for each in mean) or 0 < max(mean) <= 1:
+        raise UserError(
+            f"{option}={name} is no mean colour: red, green, blue in 0..255, not in 0..1"
+        )
+    return PREPROCESS["caffe"] | {"mean_rgb": mean}

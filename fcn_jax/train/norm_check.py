@@ -120,10 +120,12 @@ def check_weights(
     if not any(leaf.startswith("batch_stats/backbone/") for leaf in weights.arrays):
         return None
     mean, std, bgr = (weights.preprocess[key] for key in ("mean_rgb", "std_rgb", "bgr"))
-    backbone = BACKBONES[weights.network](
+    make_backbone = BACKBONES[weights.network]
+    options = partial(make_backbone).func.WEIGHT_OPTIONS  # a head may require others
+    backbone = make_backbone(
         norm=NormSpec(frozen=True),
         preprocess=Preprocess(tuple(mean), tuple(std), bgr),
-        **weights.requires,
+        **{key: value for key, value in weights.requires.items() if key in options},
     )
     return check_norms(backbone, backbone_variables(weights.arrays), photos)
 

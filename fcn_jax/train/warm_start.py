@@ -6,8 +6,11 @@ new score layers are not there, and stay at the zero that they are initialised w
 Source: voc-fcn16s/solve.py in shelhamer/fcn.berkeleyvision.org, which copies by layer name.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +22,21 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.models.preprocess import Preprocess, name_preprocess
-from fcn_jax.models.zoo import get_model, get_weight_options
+from fcn_jax.models.zoo import MODELS, get_model, get_weight_options
+from fcn_jax.ops.upsample import bilinear_kernel
 from fcn_jax.train import sections
 from fcn_jax.train.checkpoint import has_checkpoint
 from fcn_jax.train.state import TrainState, init_variables, make_key
 from fcn_jax.train.trained import Trained, load
+from fcn_jax.weights.axes import format_layers, format_names
+from fcn_jax.weights.naming import TITLES
 from fcn_jax.weights.network_file import load_weights
-from fcn_jax.weights.transplant import SKIPPED, Report, transplant
+from fcn_jax.weights.transplant import SKIPPED, UNUSED, Report, transplant
+
+# Leaves whose meaning depends on an option of the head: a skip's kernel on `skip_scales`, that of a
+# learned upsampling on `upsampling`.
+SCORED_SKIP = r"params/score_(?!fr/)\w+/kernel"
+UPSCORE = r"params/upscore\w*/kernel"
 
 
 def init_from(
@@ -59,13 +70,18 @@ def init_from(
         source = _read_weights(weights)
     else:
         return state
-    if differing := source.find_differing(model):
+    source.check_network(model)
+    if differing := source.find_differing(model, skip=skip):
         flags = (f"--config.model.{key}={_as_flag(value)}" for key, value in differing.items())
-        raise UserError(f"{source.describe(model)}\nset {' '.join(flags)}")
+        raise UserError(f"{source.describe(model, skip=skip)}\nset {' '.join(flags)}")
     variables, report = _carry_over(state.variables, source, skip=skip)
     kept = [row.leaf.removeprefix("params/") for row in report.rows if row.action == SKIPPED]
     print(f"init from {source.path}: {report.summary}")
     print(f"kept as initialised: {', '.join(kept) or 'nothing'}")
+    skipped = {row.leaf for row in report.rows if row.action == SKIPPED}
+    unused = [row.source for row in report.rows if row.action == UNUSED]
+    if unused := [path for path in unused if path not in skipped]:
+        print(f"left out, since the network has no place for it: {format_layers(unused)}")
     return state.replace(params=variables["params"], batch_stats=variables.get("batch_stats", {}))
 
 
@@ -100,13 +116,14 @@ def make(
     model = get_model(**section, num_classes=labels.num_classes)
     origin = {}
     if source:
-        unsaid = {k: v for k, v in source.find_differing(model).items() if k not in options}
+        source.check_network(model)
+        differing = source.find_differing(model, skip=skip)
+        unsaid = {key: value for key, value in differing.items() if key not in options}
         section = sections.resolve_section("model", {**section, **unsaid})
         model = get_model(**section, num_classes=labels.num_classes)
-        if said := source.find_differing(model):
-            raise UserError(
-                f"{source.describe(model)}\nleave {', '.join(said)} out: the file says it"
-            )
+        if said := source.find_differing(model, skip=skip):
+            differences = source.describe(model, skip=skip)
+            raise UserError(f"{differences}\nleave {', '.join(said)} out: the file says it")
         origin = {"weights": Path(source.path).name}
     variables = jax.device_get(init_variables(make_key(seed), model))
     if source:
@@ -119,13 +136,15 @@ class Source(NamedTuple):
 
     Attributes:
         path: Where they were read.
+        network: Name of the backbone.
         arrays: Arrays by the paths of a network's variables.
         preprocess: How an image has to be prepared for them.
-        requires: Options of the backbone that they depend on.
+        requires: Options of the network that they depend on.
         labels: Classes that they tell apart; None if the source does not say.
     """
 
     path: str
+    network: str
     arrays: Mapping[str, np.ndarray]
     preprocess: Preprocess
     requires: Mapping[str, Any]
@@ -134,32 +153,103 @@ class Source(NamedTuple):
     @classmethod
     def of(cls, trained: Trained, path: str) -> "Source":
         """Makes a source of a trained network."""
-        preprocess, requires = trained.model.backbone.preprocess, get_weight_options(trained.model)
-        return cls(path, trained.arrays, preprocess, requires, trained.labels)
+        backbone, requires = trained.model.backbone, get_weight_options(trained.model)
+        return cls(
+            path,
+            backbone.weights_name,
+            trained.arrays,
+            backbone.preprocess,
+            requires,
+            trained.labels,
+        )
 
-    def find_differing(self, model: nn.Module) -> dict[str, Any]:
-        """Returns the options of `get_model` in which a network differs, as they are here."""
+    def check_network(self, model: nn.Module) -> None:
+        """Raises UserError unless the network has the backbone that the values are of."""
+        ours = model.backbone.weights_name
+        if self.network != ours:
+            fitting = [name for name in MODELS if name.partition("_")[0] == self.network]
+            raise UserError(
+                f"{self.path} holds {TITLES.get(self.network, self.network)}, the network is on "
+                f"{TITLES.get(ours, ours)}\ntake weights of {TITLES.get(ours, ours)}, or another "
+                f"network: --config.model.name={format_names(fitting)}"
+            )
+
+    def find_differing(self, model: nn.Module, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+        """Returns the options of `get_model` in which a network differs, as they are here.
+
+        Args:
+            model: Network that is to have the values.
+            skip: Patterns of paths that are not taken; an option that matters to nothing else is
+                not looked at.
+        """
         theirs, ours = self.requires, model.backbone
         differing = {k: v for k, v in theirs.items() if getattr(ours, k, v) != v}
+        taken = {path for path in self.arrays if not any(re.fullmatch(p, path) for p in skip)}
+        if self.scales_differ(model, taken):
+            differing["skip_scales"] = theirs.get("skip_scales", ())
+        if getattr(model, "upsampling", "") == "bilinear" and self.find_learned(model, taken):
+            differing["upsampling"] = "learned"
         if not self.preprocess.is_close(ours.preprocess):
             differing["preprocess"] = name_preprocess(self.preprocess)
             if differing["preprocess"] is None:
                 raise UserError(f"{self.path} prepares images as no network: {self.preprocess}")
         return differing
 
-    def describe(self, model: nn.Module) -> str:
-        """Says in what the values and a network differ."""
-        words = [
-            f"was trained with {key}={value}, the network has {getattr(model.backbone, key)}"
-            for key, value in self.find_differing(model).items()
-            if key != "preprocess"
+    def scales_differ(self, model: nn.Module, taken: AbstractSet[str]) -> bool:
+        """Says whether a network scores scaled features by kernels that are for others.
+
+        Skips go from coarse to fine, so that the first of both sides are the same.
+        """
+        scored = [path for path in taken if re.fullmatch(SCORED_SKIP, path)]
+        theirs = self.requires.get("skip_scales") or (1.0,) * len(scored)
+        ours = getattr(model, "skip_scales", ()) or (1.0,) * len(getattr(model, "skips", ()))
+        pairs = zip(theirs, ours, strict=False)
+        return bool(scored) and not all(math.isclose(*pair, rel_tol=1e-5) for pair in pairs)
+
+    def find_learned(self, model: nn.Module, taken: AbstractSet[str]) -> list[str]:
+        """Finds kernels that are not those of a network's fixed upsampling at the same places."""
+        kernels = [path for path in taken if re.fullmatch(UPSCORE, path)]
+        if not kernels:
+            return []
+        images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+        learned = model.clone(upsampling="learned")
+        shapes = jax.eval_shape(partial(learned.init, train=False), make_key(0), images)
+        places = flatten_dict(shapes, sep="/")
+        return [
+            path
+            for path in kernels
+            if path in places and not is_bilinear(self.arrays[path], places[path].shape)
         ]
+
+    def describe(self, model: nn.Module, *, skip: Sequence[str] = ()) -> str:
+        """Says in what the values and a network differ."""
+        differing = self.find_differing(model, skip=skip)
+        words = [
+            f"was trained with {key}={value}, the network has {_get_option(model, key)}"
+            for key, value in differing.items()
+            if key not in ("preprocess", "upsampling")
+        ]
+        if "upsampling" in differing:
+            words.append("holds upsampling kernels that are not the network's fixed bilinear ones")
         if not self.preprocess.is_close(model.backbone.preprocess):
             words.append(
                 f"expects images prepared with {self.preprocess}, the network prepares them with "
                 f"{model.backbone.preprocess}"
             )
         return f"{self.path} {'; it '.join(words)}"
+
+
+def is_bilinear(kernel: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Says whether a kernel is, to 1e-4, the fixed one of a layer whose kernel has this shape."""
+    if kernel.shape != shape:
+        return False
+    taps = bilinear_kernel(shape[0])
+    fixed = np.einsum("y,x,io->yxio", taps, taps, np.eye(shape[2]))
+    return np.allclose(kernel, fixed, rtol=0, atol=1e-4)
+
+
+def _get_option(model: nn.Module, option: str) -> Any:
+    return getattr(model if hasattr(model, option) else model.backbone, option)
 
 
 def _read_stage(workdir: Path, step: str) -> Source:
@@ -185,7 +275,7 @@ def _read_weights(path: str) -> Source:
         return Source.of(load(path), path)
     mean, std, bgr = (weights.preprocess[key] for key in ("mean_rgb", "std_rgb", "bgr"))
     preprocess = Preprocess(tuple(mean), tuple(std), bgr)
-    return Source(path, weights.arrays, preprocess, weights.requires)
+    return Source(path, weights.network, weights.arrays, preprocess, weights.requires)
 
 
 def _carry_over(

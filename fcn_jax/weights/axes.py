@@ -8,6 +8,7 @@ Source: fcn.berkeleyvision.org, net surgery (flat copy); Chen et al. 2015, Sec. 
 Sec. 4.1 (decimation in space, and a choice of 1024 of the 4096 filters).
 """
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -23,6 +24,12 @@ def format_names(names: Iterable[str]) -> str:
     """Writes the first names of many."""
     names = list(names)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def format_layers(names: Iterable[str]) -> str:
+    """Writes the layers that arrays with these names belong to, by their first names."""
+    layers = (re.sub(r"^(params|batch_stats)/|(/norm)?[/.][^/.]*$", "", name) for name in names)
+    return format_names(dict.fromkeys(layers))
 
 
 def format_shape(shape: tuple[int, ...]) -> str:
@@ -94,6 +101,19 @@ def iohw_to_hwio(weights: np.ndarray) -> np.ndarray:
     No tap is flipped, here or in `ops.upsample.conv_transpose`: the first meets the first pixel.
     """
     return np.ascontiguousarray(weights.transpose(2, 3, 0, 1), np.float32)
+
+
+def ungroup(weights: np.ndarray) -> np.ndarray:
+    """Views a deconvolution of every channel by itself, (channels, 1, height, width), as dense.
+
+    Any other deconvolution comes back as it is.
+    """
+    channels, outs = weights.shape[:2]
+    if outs != 1 or channels == 1:
+        return weights
+    dense = np.zeros((channels, *weights.shape[2:], channels), weights.dtype)
+    dense[np.arange(channels), :, :, np.arange(channels)] = weights[:, 0]
+    return dense.transpose(0, 3, 1, 2)
 
 
 def hwio_to_iohw(kernel: np.ndarray) -> np.ndarray:

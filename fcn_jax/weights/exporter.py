@@ -7,7 +7,15 @@ import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights import axes
-from fcn_jax.weights.naming import HEAD_LAYER, NAMINGS, PREPROCESS, NamedLayer, Naming, check_known
+from fcn_jax.weights.naming import (
+    CAFFE,
+    HEAD_LAYER,
+    NAMINGS,
+    TORCHVISION,
+    NamedLayer,
+    Naming,
+    check_known,
+)
 from fcn_jax.weights.transplant import layer_path
 
 Arrays = Mapping[str, np.ndarray]
@@ -31,7 +39,7 @@ def export_weights(arrays: Arrays, network: str, *, origin: str) -> dict[str, np
         UserError: There is no such network there, or a leaf has no name there.
     """
     check_known("network", network, NAMINGS)
-    check_known("origin", origin, PREPROCESS)
+    check_known("origin", origin, (CAFFE, TORCHVISION))
     naming = _find_export_naming(arrays, network, origin)
     layers = [layer for layer in naming.layers if layer.kernel[0] in arrays]
     paths = [_head_path(leaf) for leaf in arrays if "/backbone/" not in leaf]

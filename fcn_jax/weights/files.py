@@ -59,7 +59,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     if is_safetensors(path):
         return read_safetensors(path)[0]
     if re.match(rb"\x80[\x00-\x05]", head):
-        return _read_torch(path)
+        return read_state_dict(path)
     for pattern, kind in FOREIGN_SIGNATURES:
         if re.match(pattern, head):
             raise UserError(f"{path} is no file of weights: it is {kind}")
@@ -181,7 +181,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # of any kind, of a broken archive
         raise UserError(f"{path} is a cut off or broken .npz or .pth file: {error}") from error
     if any(name.endswith("data.pkl") for name in names):
-        return _read_torch(path)
+        return read_state_dict(path)
     if not names or not all(name.endswith(".npy") for name in names):
         raise UserError(f"{path} is a zip archive, but neither .npz nor .pth; unpack it first")
     try:
@@ -193,9 +193,3 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
     if broken := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise UserError(f"{path} is no sound .npz file: {broken[0]} is no array")
     return arrays
-
-
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    # torch.nn.DataParallel puts "module." in front.
-    arrays = read_state_dict(path)
-    return {name.removeprefix("module."): array for name, array in arrays.items()}

@@ -45,6 +45,9 @@ HEADS: Mapping[str, Head | None] = {
 # behind.
 DEEPLAB_SCORES = re.compile(r"fc8_(?:voc|pascal|coco)\w*?(_\d)?")
 
+# A layer that multiplies the features of a skip before they are scored.
+SKIP_SCALE = re.compile(r"scale_(\w+)\.weight")
+
 BACKBONE_ALONE = "import the backbone alone, --head=none"
 HEAD_AS_IT_IS = f"take its head as it is, --head={AS_STORED}"
 
@@ -127,11 +130,44 @@ def _find_stored_head(source: Arrays, naming: Naming) -> list[HeadConv]:
         if name not in names:
             scores = DEEPLAB_SCORES.fullmatch(name)
             path = f"fc8{scores[1] or ''}" if scores else name
-            layer = _head_layer(path, name, source)
-            convs.append(HeadConv(layer, source[f"{name}.weight"], COPIED))
-    if not convs:
-        raise UserError(f"it has no head; {BACKBONE_ALONE}")
+            layer, weights = _head_layer(path, name, source), source[f"{name}.weight"]
+            if name.startswith("upscore"):
+                # Caffe's may have a group for every class; here it is dense, and has no bias.
+                layer, weights = layer._replace(has_bias=False), axes.ungroup(weights)
+            convs.append(HeadConv(layer, weights, COPIED))
     return convs
+
+
+def find_skip_scales(source: Arrays) -> dict[str, float]:
+    """Finds the factors of the features of all skips, coarse to fine, by the layer's kernel there.
+
+    Returns:
+        A factor for every skip that the head scores; 1 for one without such a layer, and nothing at
+        all if no skip has one.
+    Raises:
+        UserError: A layer has more than one factor, or adds something.
+    """
+    scales = {}
+    for name, array in source.items():
+        if match := SKIP_SCALE.fullmatch(name):
+            bias = source.get(f"scale_{match[1]}.bias", np.zeros(1))
+            if np.ptp(array) > 1e-6 * abs(array).max() or bias.any():
+                raise UserError(
+                    f"{name} is more than one factor for all channels, which no network here has; "
+                    f"multiply it into score_{match[1]}, or {BACKBONE_ALONE}"
+                )
+            # As it was written before it became float32.
+            scales[match[1]] = float(str(np.float32(array.flat[0])))
+    if not scales:
+        return {}
+    skips = [name[len("score_") :] for name in _head_convs(source) if name.startswith("score_")]
+    skips = sorted({*skips, *scales} - {"fr"}, key=_depth, reverse=True)
+    return {f"scale_{skip}.weight": scales.get(skip, 1.0) for skip in skips}
+
+
+def _depth(skip: str) -> int:
+    """The number in the name of a map: the coarser a map is, the later it comes."""
+    return int(re.search(r"\d*$", skip)[0] or 0)
 
 
 def _find_fc(source: Arrays, naming: Naming) -> list[HeadConv]:

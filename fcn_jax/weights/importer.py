@@ -1,48 +1,49 @@
 """Import of a foreign file of weights into the names and the order of axes of this project.
 
-Every array of the file is accounted for: it goes into a leaf here, or it is listed as unused
-because there is no place for it (the layer that scores ImageNet's classes, and a head that was not
-asked for). A missing layer, a layer of another shape or a layer too many means that the file holds
-another network, and it is refused.
+Every array of the file is accounted for: it goes into a leaf here, becomes an option that the
+network must have, or is listed as unused because there is no place for it (the layer that scores
+ImageNet's classes, a head that was not asked for, and what is not part of the network). A missing
+layer, a layer of another shape or a layer too many means that the file holds another network, and
+it is refused.
 """
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fcn_jax.errors import UserError
+from fcn_jax.ops.papers import PREPROCESS, make_preprocess
 from fcn_jax.weights import axes
-from fcn_jax.weights.axes import format_names, format_shape
+from fcn_jax.weights.axes import format_layers, format_names, format_shape
 from fcn_jax.weights.caffe import read_binaryproto
 from fcn_jax.weights.files import check_file, read_metadata, read_weights
-from fcn_jax.weights.heads import HEADS, find_head
+from fcn_jax.weights.heads import AS_STORED, BACKBONE_ALONE, HEADS, find_head, find_skip_scales
 from fcn_jax.weights.naming import (
-    HEAD_LAYER,
     NAMINGS,
-    PREPROCESS,
+    NORM_EPSILON,
     REQUIRED_OPTIONS,
     NamedLayer,
-    Naming,
     check_known,
     find_requires,
 )
 from fcn_jax.weights.network_file import make_metadata, read_preprocess, read_requires
+from fcn_jax.weights.recognition import COUNTER, PREPARATION, Found, find_network
+from fcn_jax.weights.releases import Release, find_release
 from fcn_jax.weights.transplant import (
     COPIED,
     DECIMATED,
     FOLDED,
+    OPTION,
     UNUSED,
     Report,
     Row,
 )
 
 Arrays = Mapping[str, np.ndarray]
-
-# How torch counts the batches that a batch norm has seen; nothing depends on it.
-TORCH_COUNTERS = ".num_batches_tracked"
 
 
 class Imported(NamedTuple):
@@ -51,7 +52,7 @@ class Imported(NamedTuple):
     Attributes:
         arrays: Float32 arrays by path.
         metadata: Metadata of the file to be saved.
-        report: What became of every array.
+        report: What became of every array, and what the file is.
     """
 
     arrays: dict[str, np.ndarray]
@@ -77,9 +78,11 @@ def import_weights(
             ImageNet's; `own` takes the head of a segmentation network as it is stored, released or
             exported.
         seed: Seed of the choice of filters where the head keeps only some.
-        preprocess: How the weights expect an image, `caffe` or `torchvision`. None for what the
-            metadata of the file say, as `export_weights` writes them, or else for what its names
-            suggest. Weights from Caffe that somebody gave torchvision's names need this.
+        preprocess: How the weights expect an image: `caffe`, `torchvision`, `tensorflow`, or
+            `caffe:R,G,B` with another mean colour. None for what the metadata of the file say, as
+            `export_weights` writes them, or else for what its names suggest. Weights from Caffe
+            that somebody gave torchvision's names need this, and so do those that were trained with
+            the mean of another data set than ImageNet.
         mean: Path of a `.binaryproto` whose mean colour the weights expect instead.
     Raises:
         MissingError: There is no such file.
@@ -90,25 +93,30 @@ def import_weights(
     path = check_file(path)
     source = read_weights(path)
     try:
-        naming = find_naming(network, source)
-        image = _find_preprocess(path, preprocess, origin=naming.origin)
-        convs = find_head(np.random.default_rng(seed), source, naming, head)
-        collector = _Collector(source)
+        found = find_network(network, source)
+        release = find_release(found.arrays)
+        image = _find_preprocess(path, preprocess, mean, found=found, release=release)
+        if release and head == AS_STORED:
+            found = found._replace(arrays=release.take_branch(found.arrays))
+        naming = found.naming
+        convs = find_head(np.random.default_rng(seed), found.arrays, naming, head)
+        if not convs and head == AS_STORED:
+            raise UserError(_refuse_head(found))
+        collector = _Collector(found.arrays, epsilon=naming.epsilon)
         for layer in naming.layers:
-            collector.add(layer, source[f"{layer.name}.weight"])
+            collector.add(layer, found.arrays[f"{layer.name}.weight"])
         for conv in convs:
             collector.add(
                 conv.layer, conv.weights, action=conv.action, ins=conv.ins, outs=conv.outs
             )
+        requires = _find_requires(path, network, collector.arrays, origin=naming.origin)
+        if head == AS_STORED:
+            factors = find_skip_scales(found.arrays)
+            collector.add_options("skip_scales", factors)
+            requires |= {"skip_scales": tuple(factors.values())} if factors else {}
+            collector.check_head_is_whole(classifier=naming.classifier)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    if mean is not None:
-        if not image["bgr"]:
-            raise UserError(
-                f"{mean} is a mean of Caffe's, and {path} has names of torchvision's, whose images "
-                "are scaled as well; give --preprocess=caffe if its weights are Caffe's"
-            )
-        image["mean_rgb"] = _read_mean_rgb(mean)
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     metadata = make_metadata(
@@ -116,7 +124,7 @@ def import_weights(
         model={},
         labels=None,
         preprocess=image,
-        requires=_find_requires(path, network, collector.arrays),
+        requires=requires,
         origin={
             "names": naming.origin,
             "head": head,
@@ -125,26 +133,95 @@ def import_weights(
             "sha256": sha256,
         },
     )
-    return Imported(collector.arrays, metadata, Report(tuple(collector.rows + collector.unused)))
+    used = [_rename(row, found, release) for row in collector.rows]
+    names = {row.source for row in used}
+    unused = [
+        Row("", UNUSED, name, array.shape, ())
+        for name, array in source.items()
+        if name not in names
+    ]
+    expected = naming.preprocess
+    by_names = not preprocess and mean is None and "preprocess" not in read_metadata(path)
+    left_out = [row.source for row in unused if not COUNTER.fullmatch(row.source)]
+    is_whole, scales = head == AS_STORED, requires.get("skip_scales")
+    notes = {
+        f"it is {found.title}": True,
+        naming.note: naming.note,
+        f"its images are prepared as {expected}, by its names; see --preprocess": by_names,
+        release.note if release else "": is_whole and release and release.note,
+        f"its network has model.skip_scales={scales}": is_whole and scales,
+        f"left out of the file: {format_layers(left_out)}": left_out,
+    }
+    said = tuple(note for note, holds in notes.items() if holds)
+    return Imported(collector.arrays, metadata, Report((*used, *unused), said))
 
 
-def _find_preprocess(path: Path, preprocess: str | None, *, origin: str) -> dict[str, Any]:
+def _find_preprocess(
+    path: Path,
+    preprocess: str | None,
+    mean: str | Path | None,
+    *,
+    found: Found,
+    release: Release | None,
+) -> dict[str, Any]:
+    image = _find_named_preprocess(path, preprocess, mean, found=found, release=release)
+    if mean is None:
+        return image
+    if preprocess and ":" in preprocess:
+        raise UserError(f"--preprocess={preprocess} and --mean={mean} are two means; give one")
+    if not image["bgr"]:
+        raise UserError(
+            f"{mean} is a mean of Caffe's, and images for {found.title} are scaled as well; give "
+            "--preprocess=caffe if its weights are Caffe's"
+        )
+    return image | {"mean_rgb": _read_mean_rgb(mean)}
+
+
+def _find_named_preprocess(
+    path: Path,
+    preprocess: str | None,
+    mean: str | Path | None,
+    *,
+    found: Found,
+    release: Release | None,
+) -> dict[str, Any]:
     metadata = read_metadata(path)
     if not preprocess and "preprocess" in metadata:
         try:
             return read_preprocess(metadata["preprocess"])
         except ValueError as error:
             raise UserError(f"its metadata are broken ({error}); give --preprocess") from error
-    preprocess = preprocess or origin
-    check_known("preprocess", preprocess, PREPROCESS)
-    return dict(PREPROCESS[preprocess])
+    if not preprocess and mean is None:
+        if release and release.mean_question:
+            raise UserError(release.mean_question)
+        for name, array in found.others.items():
+            if PREPARATION.fullmatch(name) and array.size == 3:
+                raise UserError(
+                    f"{name} ({', '.join(f'{value:g}' for value in array.ravel())}) is how it "
+                    f"prepares images; give --preprocess ({', '.join(PREPROCESS)}, caffe:R,G,B)"
+                )
+    expected = make_preprocess(preprocess or found.naming.preprocess, option="preprocess")
+    return json.loads(json.dumps(expected))
 
 
-def _find_requires(path: Path, network: str, arrays: Arrays) -> dict[str, Any]:
+def _refuse_head(found: Found) -> str:
+    heads = [name for name, array in found.others.items() if array.ndim == 4]
+    if not heads:
+        return f"it has no head; {BACKBONE_ALONE}"
+    return f"no head here is like its own ({format_names(heads)}); {BACKBONE_ALONE}"
+
+
+def _rename(row: Row, found: Found, release: Release | None) -> Row:
+    """Gives the source of a row the name that it has in the file."""
+    name = release.name_there(row.source) if release else row.source
+    return row._replace(source=found.prefix + name)
+
+
+def _find_requires(path: Path, network: str, arrays: Arrays, *, origin: str) -> dict[str, Any]:
     metadata = read_metadata(path)
     if "requires" in metadata:
         return read_requires(metadata["requires"])
-    requires = find_requires(network, arrays)
+    requires = find_requires(network, arrays, origin=origin)
     if "step" in metadata:
         # Exported before exports said it. The only option that a network had then is one that the
         # arrays show; it had the values of today's defaults for the others.
@@ -160,69 +237,35 @@ def _read_mean_rgb(path: str | Path) -> list[float]:
     return image.mean(axis=(1, 2), dtype=np.float64)[::-1].tolist()
 
 
-def find_naming(network: str, source: Arrays) -> Naming:
-    """Returns the naming of `network` that the arrays of a file have.
-
-    Raises:
-        UserError: They have none; the message says why not, and which network they look like.
-    """
-    misfits = {naming: find_misfit(naming, source) for naming in NAMINGS[network]}
-    for naming, misfit in misfits.items():
-        if not misfit:
-            return naming
-    nearest = max(
-        misfits, key=lambda naming: sum(layer.kernel[1] in source for layer in naming.layers)
-    )
-    others = [
-        name
-        for name, known in NAMINGS.items()
-        if not all(find_misfit(naming, source) for naming in known)
-    ]
-    hint = f"it looks like {others[0]}" if others else f"it holds {format_names(source)}"
-    if any(name.startswith("params/") for name in source):
-        hint = "it has been imported already, and can be used as it is"
-    raise UserError(f"this is no {network}: {misfits[nearest]}; {hint}")
-
-
-def find_misfit(naming: Naming, source: Arrays) -> str:
-    """Says why the arrays of a file do not have this naming; empty if they do."""
-    known = set()
-    for layer in naming.layers:
-        names = dict.fromkeys([*layer.vectors.values(), *layer.folded.values()], layer.shape[:1])
-        for name, shape in {layer.kernel[1]: layer.shape, **names}.items():
-            known.add(name)
-            if name not in source:
-                return f"it has no {name}"
-            if source[name].shape != shape:
-                shapes = format_shape(source[name].shape), format_shape(shape)
-                return f"{name} is {shapes[0]} where {shapes[1]} is expected"
-    surplus = [
-        name
-        for name in source
-        if name not in known
-        and not name.endswith(TORCH_COUNTERS)
-        and not name.startswith(tuple(f"{layer}." for layer in naming.classifier))
-        and not HEAD_LAYER.fullmatch(name.partition(".")[0])
-    ]
-    return f"there is no place for {format_names(surplus)}" if surplus else ""
-
-
 class _Collector:
     """Takes layers out of a file, and keeps account of what was taken and what was not."""
 
-    def __init__(self, source: Arrays):
+    def __init__(self, source: Arrays, *, epsilon: float):
         self.source = source
+        self.epsilon = epsilon
         self.arrays: dict[str, np.ndarray] = {}
         self.rows: list[Row] = []
 
-    @property
-    def unused(self) -> list[Row]:
+    def add_options(self, option: str, values: Mapping[str, float]) -> None:
+        """Notes the arrays that have become the values of an option."""
+        for name in values:
+            if name in self.source:
+                self.rows.append(Row(option, OPTION, name, self.source[name].shape, ()))
+
+    def check_head_is_whole(self, *, classifier: Iterable[str]) -> None:
+        """Raises UserError if something of the head is left over that changes what it computes."""
         used = {row.source for row in self.rows}
-        return [
-            Row("", UNUSED, name, array.shape, ())
+        harmless = tuple(f"{layer}." for layer in classifier)
+        left = [
+            name
             for name, array in self.source.items()
             if name not in used
+            and not COUNTER.fullmatch(name)
+            and not name.startswith(harmless)
+            and not (name.endswith(".bias") and not array.any())  # which adds nothing
         ]
+        if left:
+            raise UserError(f"no head here has a place for its {format_names(left)}")
 
     def add(
         self,
@@ -244,8 +287,11 @@ class _Collector:
         self._add(*layer.kernel, kernel, action)
         for leaf, name in layer.vectors.items():
             vector = self._vector(name, len(weights))
-            kept = vector if outs is None else vector[outs]
-            self._add(leaf, name, kept, COPIED if outs is None else DECIMATED)
+            kept, action = (vector, COPIED) if outs is None else (vector[outs], DECIMATED)
+            if leaf.endswith("/norm/var") and self.epsilon != NORM_EPSILON:
+                # What is added to the variance there beyond what is added here.
+                kept, action = kept + np.float32(self.epsilon - NORM_EPSILON), FOLDED
+            self._add(leaf, name, kept, action)
         for leaf, name in layer.folded.items():
             # The norm subtracts the mean from what the bias was added to.
             self._add(leaf, name, self.arrays[leaf] - self._vector(name, len(weights)), FOLDED)

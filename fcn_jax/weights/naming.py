@@ -1,11 +1,13 @@
 """Names and shapes that the layers of each network have elsewhere.
 
-A network may have several namings: Caffe's names or torchvision's, with and without batch norm,
-with and without an optional layer. `NAMINGS` lists them; a file has to fit one of them whole.
+A network may have several namings: Caffe's names, torchvision's, timm's or Hugging Face's, with and
+without batch norm, with and without an optional layer. `NAMINGS` lists them; a file has to fit one
+of them whole.
 
 Source: the released VGG_ILSVRC_16_layers and bvlc_reference_caffenet prototxts; the modules of
-torchvision.models (vgg.py, alexnet.py, resnet.py, mobilenetv2.py); mobilenet_v2_deploy.prototxt of
-shicai/MobileNet-Caffe.
+torchvision.models (vgg.py, alexnet.py, resnet.py, mobilenetv2.py), of timm 1.0 (vgg.py,
+efficientnet.py) and of transformers 5 (modeling_mobilenet_v2.py, modeling_resnet.py);
+mobilenet_v2_deploy.prototxt of shicai/MobileNet-Caffe.
 """
 
 import json
@@ -13,15 +15,32 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fcn_jax.errors import UserError
 from fcn_jax.ops import papers
 
-CAFFE, TORCHVISION = "caffe", "torchvision"
-
-# What the weights of each origin expect of an image, as JSON has it.
-PREPROCESS = {
-    origin: json.loads(json.dumps(expected)) for origin, expected in papers.PREPROCESS.items()
+CAFFE, TORCHVISION, TIMM, HUGGING_FACE = "caffe", "torchvision", "timm", "huggingface"
+OWNERS = {
+    CAFFE: "Caffe's",
+    TORCHVISION: "torchvision's",
+    TIMM: "timm's",
+    HUGGING_FACE: "Hugging Face's",
 }
+
+# How files expect an image to be prepared, as JSON has it.
+PREPROCESS = {name: json.loads(json.dumps(each)) for name, each in papers.PREPROCESS.items()}
+TENSORFLOW = "tensorflow"
+
+# What every batch norm here adds to the variance, and what TensorFlow's add in these networks.
+NORM_EPSILON, TENSORFLOW_EPSILON = 1e-5, 1e-3
+
+# Said of weights that were trained with TensorFlow's padding, which is one-sided where a size is
+# even.
+TENSORFLOW_PADDING = (
+    "it was trained with TensorFlow's padding: this network is the same at sizes 32 k + 1 (225, "
+    "513), and at others its units lie on other pixels"
+)
 
 
 # Collection and leaf of each vector of a batch norm here, and its name in a torch state dict.
@@ -34,7 +53,7 @@ NORM_LEAVES = (
 
 
 # Layers of heads, whose names are the same here, in Caffe's segmentation nets and in our exports.
-HEAD_LAYER = re.compile(r"(fc[678]|score|upscore|data|pool\d)(_\w+|\d+)?")
+HEAD_LAYER = re.compile(r"(fc[678]|score|upscore|scale|data|pool\d)\d*(_\w+)?")
 
 
 class NamedLayer(NamedTuple):
@@ -80,24 +99,40 @@ class Naming(NamedTuple):
     """One set of names that a network has elsewhere.
 
     Attributes:
-        origin: Whose names they are, `caffe` or `torchvision`.
+        origin: Whose names they are; one of `OWNERS`.
         layers: Layers of the backbone, all of which a file must hold.
         classifier: Names of the fully connected layers there: fc6 and fc7 where the network has
             them, and last the layer that scores ImageNet's classes, which is of no use here.
         fc6_kernel: Size of the map that fc6 sees; 0 where there is no fc6.
+        preprocess: How files with these names expect an image, unless they say otherwise.
+        epsilon: What the batch norms there add to the variance.
+        note: What a user has to know who imports such a file; empty for nothing.
     """
 
     origin: str
     layers: tuple[NamedLayer, ...]
     classifier: tuple[str, ...]
     fc6_kernel: int = 0
+    preprocess: str = TORCHVISION
+    epsilon: float = NORM_EPSILON
+    note: str = ""
+
+    @property
+    def stem(self) -> tuple[str, tuple[int, ...]]:
+        """Name and shape of the first kernel."""
+        return self.layers[0].kernel[1], self.layers[0].shape
 
 
 CAFFE_CLASSIFIER = ("fc6", "fc7", "fc8")
+VGG16_CLASSIFIERS = {
+    CAFFE: CAFFE_CLASSIFIER,
+    TORCHVISION: ("classifier.0", "classifier.3", "classifier.6"),
+    TIMM: ("pre_logits.fc1", "pre_logits.fc2", "head.fc"),
+}
 
 
 def vgg16(origin: str, *, norm: bool) -> Naming:
-    """Names VGG16's layers; torchvision counts them, activations and pools included."""
+    """Names VGG16's layers; torchvision and timm count them, activations and pools included."""
     layers, number, channels = [], 0, 3
     for stage, (convs, outs) in enumerate(papers.VGG16_STAGES, start=1):
         for index in range(1, convs + 1):
@@ -106,24 +141,28 @@ def vgg16(origin: str, *, norm: bool) -> Naming:
                 NamedLayer(
                     path=f"backbone/{name}",
                     shape=(outs, channels, 3, 3),
-                    name=f"features.{number}" if origin == TORCHVISION else name,
+                    name=name if origin == CAFFE else f"features.{number}",
                     norm=f"features.{number + 1}" if norm else "",
                 )
             )
             number += 3 if norm else 2
             channels = outs
         number += 1  # the pool
-    classifier = CAFFE_CLASSIFIER
-    if origin == TORCHVISION:
-        classifier = ("classifier.0", "classifier.3", "classifier.6")
-    return Naming(origin, tuple(layers), classifier, fc6_kernel=7)
+    return Naming(
+        origin,
+        tuple(layers),
+        VGG16_CLASSIFIERS[origin],
+        fc6_kernel=7,
+        preprocess=CAFFE if origin == CAFFE else TORCHVISION,
+    )
 
 
 def caffenet() -> Naming:
     """Names CaffeNet's layers; conv2, conv4 and conv5 have two groups."""
     shapes = ((96, 3, 11), (256, 48, 5), (384, 256, 3), (384, 192, 3), (256, 192, 3))
     names = [f"conv{number}" for number in range(1, 6)]
-    return Naming(CAFFE, _alexnet(shapes, names), CAFFE_CLASSIFIER, fc6_kernel=6)
+    layers = _alexnet(shapes, names)
+    return Naming(CAFFE, layers, CAFFE_CLASSIFIER, fc6_kernel=6, preprocess=CAFFE)
 
 
 def torchvision_alexnet() -> Naming:
@@ -143,9 +182,14 @@ def _alexnet(
     )
 
 
-def resnet(depth: int) -> Naming:
-    """Names a ResNet's layers: basic blocks up to depth 34, and bottlenecks from 50 on."""
-    layers = [_normed("backbone/conv1", (64, 3, 7, 7), "conv1", "bn1")]
+def resnet(depth: int, *, origin: str = TORCHVISION) -> Naming:
+    """Names a ResNet's layers: basic blocks up to depth 34, and bottlenecks from 50 on.
+
+    timm's names are torchvision's.
+    """
+    hugging_face = origin == HUGGING_FACE
+    stem = _hugging_face("embedder.embedder") if hugging_face else ("conv1", "bn1")
+    layers = [_normed("backbone/conv1", (64, 3, 7, 7), *stem)]
     channels = 64
     for stage, blocks in enumerate(papers.RESNET_BLOCKS[depth], start=1):
         inner = 64 * 2 ** (stage - 1)
@@ -155,46 +199,94 @@ def resnet(depth: int) -> Naming:
                 shapes = [(inner, channels, 3, 3), (outs, inner, 3, 3)]
             else:
                 shapes = [(inner, channels, 1, 1), (inner, inner, 3, 3), (outs, inner, 1, 1)]
-            path, name = f"backbone/layer{stage}_{index}", f"layer{stage}.{index}"
-            layers += [
-                _normed(f"{path}/conv{number}", shape, f"{name}.conv{number}", f"{name}.bn{number}")
-                for number, shape in enumerate(shapes, start=1)
-            ]
+            path = f"backbone/layer{stage}_{index}"
+            if hugging_face:
+                block = f"encoder.stages.{stage - 1}.layers.{index}"
+                names = [_hugging_face(f"{block}.layer.{number}") for number in range(len(shapes))]
+                shortcut = _hugging_face(f"{block}.shortcut")
+            else:
+                block = f"layer{stage}.{index}"
+                numbers = range(1, len(shapes) + 1)
+                names = [(f"{block}.conv{number}", f"{block}.bn{number}") for number in numbers]
+                shortcut = f"{block}.downsample.0", f"{block}.downsample.1"
+            for number, (shape, pair) in enumerate(zip(shapes, names, strict=True), start=1):
+                layers.append(_normed(f"{path}/conv{number}", shape, *pair))
             if channels != outs:
-                shape, name = (outs, channels, 1, 1), f"{name}.downsample"
-                layers.append(_normed(f"{path}/downsample", shape, f"{name}.0", f"{name}.1"))
+                layers.append(_normed(f"{path}/downsample", (outs, channels, 1, 1), *shortcut))
             channels = outs
-    return Naming(TORCHVISION, tuple(layers), classifier=("fc",))
+    return Naming(origin, tuple(layers), ("classifier.1" if hugging_face else "fc",))
 
 
-def mobilenet_v2(*, first_expand: bool, conv_last: bool = True) -> Naming:
+# Names of MobileNetV2's first layer, its last one, and the classifier.
+MOBILENETV2_ENDS = {
+    TORCHVISION: (("features.0.0", "features.0.1"), ("features.18.0", "features.18.1")),
+    TIMM: (("conv_stem", "bn1"), ("conv_head", "bn2")),
+    HUGGING_FACE: tuple(
+        (f"{name}.convolution", f"{name}.normalization")
+        for name in ("conv_stem.first_conv", "conv_1x1")
+    ),
+}
+
+
+def mobilenet_v2(
+    *, first_expand: bool, conv_last: bool = True, origin: str = TORCHVISION
+) -> Naming:
     """Names MobileNetV2's layers.
 
     Args:
         first_expand: Whether the first bottleneck holds an expansion; see `CAFFE_MOBILENET`.
         conv_last: Whether the layer before the classifier is there; DeepLab leaves it out.
+        origin: Whose names they are.
     """
-    layers = [_normed("backbone/conv0", (32, 3, 3, 3), "features.0.0", "features.0.1")]
+    first, last = MOBILENETV2_ENDS[origin]
+    layers = [_normed("backbone/conv0", (32, 3, 3, 3), *first)]
     number, channels = 0, 32
-    for expansion, outs, repeats in papers.MOBILENETV2_STAGES:
-        for _ in range(repeats):
+    for stage, (expansion, outs, repeats) in enumerate(papers.MOBILENETV2_STAGES):
+        for index in range(repeats):
             number += 1
-            path, name = f"backbone/bottleneck{number}", f"features.{number}.conv"
-            hidden, position = channels * expansion, 0
-            if expansion > 1 or first_expand:
-                shape = (hidden, channels, 1, 1)
-                layers.append(_normed(f"{path}/expand", shape, f"{name}.0.0", f"{name}.0.1"))
-                position = 1
-            shape, part = (hidden, 1, 3, 3), f"{name}.{position}"
-            layers.append(_normed(f"{path}/depthwise", shape, f"{part}.0", f"{part}.1"))
-            shape = (outs, hidden, 1, 1)
-            names = f"{name}.{position + 1}", f"{name}.{position + 2}"
-            layers.append(_normed(f"{path}/project", shape, *names))
+            path, hidden = f"backbone/bottleneck{number}", channels * expansion
+            shapes = {
+                "expand": (hidden, channels, 1, 1),
+                "depthwise": (hidden, 1, 3, 3),
+                "project": (outs, hidden, 1, 1),
+            }
+            if expansion == 1 and not first_expand:
+                del shapes["expand"]
+            names = _bottleneck(origin, number, f"blocks.{stage}.{index}", convs=len(shapes))
+            for (part, shape), pair in zip(shapes.items(), names, strict=True):
+                layers.append(_normed(f"{path}/{part}", shape, *pair))
             channels = outs
     if conv_last:
-        last = "features.18.0", "features.18.1"
         layers.append(_normed("backbone/conv_last", (1280, channels, 1, 1), *last))
-    return Naming(TORCHVISION, tuple(layers), classifier=("classifier.1",))
+    classifier = ("classifier.1" if origin == TORCHVISION else "classifier",)
+    if origin == HUGGING_FACE:  # all of whose files were converted from TensorFlow's
+        return Naming(
+            origin,
+            tuple(layers),
+            classifier,
+            preprocess=TENSORFLOW,
+            epsilon=TENSORFLOW_EPSILON,
+            note=TENSORFLOW_PADDING,
+        )
+    return Naming(origin, tuple(layers), classifier)
+
+
+def _bottleneck(origin: str, number: int, block: str, *, convs: int) -> list[tuple[str, str]]:
+    """Names the two or three convolutions of a bottleneck, and their norms."""
+    if origin == TIMM:
+        names = ("conv_pw", "conv_dw", "conv_pwl") if convs == 3 else ("conv_dw", "conv_pw")
+        return [(f"{block}.{name}", f"{block}.bn{at}") for at, name in enumerate(names, start=1)]
+    if origin == HUGGING_FACE:
+        block = "conv_stem" if number == 1 else f"layer.{number - 2}"
+        names = ("expand_1x1", "conv_3x3", "reduce_1x1")[-convs:]
+        return [_hugging_face(f"{block}.{name}") for name in names]
+    block = f"features.{number}.conv"
+    pairs = [(f"{block}.{at}.0", f"{block}.{at}.1") for at in range(convs - 1)]
+    return [*pairs, (f"{block}.{convs - 1}", f"{block}.{convs}")]
+
+
+def _hugging_face(layer: str) -> tuple[str, str]:
+    return f"{layer}.convolution", f"{layer}.normalization"
 
 
 def _normed(path: str, shape: tuple[int, int, int, int], name: str, norm: str) -> NamedLayer:
@@ -206,14 +298,26 @@ NAMINGS: Mapping[str, tuple[Naming, ...]] = {
         vgg16(CAFFE, norm=False),
         vgg16(TORCHVISION, norm=False),
         vgg16(TORCHVISION, norm=True),
+        vgg16(TIMM, norm=False),
+        vgg16(TIMM, norm=True),
     ),
     "alexnet": (caffenet(), torchvision_alexnet()),
-    **{f"resnet{depth}": (resnet(depth),) for depth in papers.RESNET_BLOCKS},
+    **{
+        f"resnet{depth}": (resnet(depth), resnet(depth, origin=HUGGING_FACE))
+        for depth in papers.RESNET_BLOCKS
+    },
     "mobilenetv2": tuple(
-        mobilenet_v2(first_expand=first_expand, conv_last=conv_last)
+        mobilenet_v2(first_expand=first_expand, conv_last=conv_last, origin=origin)
+        for origin in MOBILENETV2_ENDS
         for conv_last in (True, False)
         for first_expand in (False, True)
     ),
+}
+TITLES = {
+    "vgg16": "VGG16",
+    "alexnet": "AlexNet",
+    **{f"resnet{depth}": f"ResNet-{depth}" for depth in papers.RESNET_BLOCKS},
+    "mobilenetv2": "MobileNetV2",
 }
 
 
@@ -229,16 +333,24 @@ REQUIRED_OPTIONS: Mapping[str, dict[str, Any]] = {
 CAFFE_MOBILENET = {"first_expand": True, "strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu"}
 
 
-def find_requires(network: str, leaves: Iterable[str]) -> dict[str, Any]:
+def find_requires(
+    network: str, arrays: Mapping[str, np.ndarray], *, origin: str = TORCHVISION
+) -> dict[str, Any]:
     """Finds the options that a backbone must have for its weights to mean what they meant.
 
     Args:
         network: Name of the backbone.
-        leaves: Paths of the weights.
+        arrays: Weights by path.
+        origin: Whose names they had.
     """
-    if network == "mobilenetv2" and "params/backbone/bottleneck1/expand/kernel" in leaves:
-        return dict(CAFFE_MOBILENET)
-    return dict(REQUIRED_OPTIONS.get(network, {}))
+    requires = dict(REQUIRED_OPTIONS.get(network, {}))
+    if network == "mobilenetv2" and "params/backbone/bottleneck1/expand/kernel" in arrays:
+        # Hugging Face's network has an option for the expansion, and nothing else is changed by it.
+        return requires | {"first_expand": True} if origin == HUGGING_FACE else CAFFE_MOBILENET
+    if network == "alexnet":
+        conv1 = arrays.get("params/backbone/conv1/kernel")
+        requires["one_tower"] = conv1 is not None and conv1.shape[-1] == 64
+    return requires
 
 
 def check_known(what: str, value: str, known: Iterable[str]) -> None:

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcn_jax.errors import UserError
-from fcn_jax.weights.files import check_file, is_safetensors, read_safetensors
+from fcn_jax.weights.files import check_file, is_safetensors, read_safetensors, read_weights
 from fcn_jax.weights.naming import find_requires
+from fcn_jax.weights.recognition import recognise
 
 FORMAT = "fcn_jax"
 IMPORT_FIRST = "import it first: python launch.py import_weights --help"
@@ -88,11 +89,9 @@ def load_weights(path: str | Path) -> Weights:
         UserError: The file is not one of this project, or cut off.
     """
     path = check_file(path)
-    if not is_safetensors(path):
-        raise UserError(f"{path} is not a saved .safetensors file; {IMPORT_FIRST}")
-    arrays, metadata = read_safetensors(path)
+    arrays, metadata = read_safetensors(path) if is_safetensors(path) else ({}, {})
     if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} does not have this project's names; {IMPORT_FIRST}")
+        raise UserError(_ask_to_import(path))
     for name, array in arrays.items():
         if array.dtype != np.float32 or not name.startswith(("params/", "batch_stats/")):
             raise UserError(f"{path}: {name!r} is no float32 array of a network's variables")
@@ -114,6 +113,18 @@ def load_weights(path: str | Path) -> Weights:
         )
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: its metadata are broken ({error}); import it again") from error
+
+
+def _ask_to_import(path: Path) -> str:
+    words, network = recognise(read_weights(path))
+    if not words:
+        return f"{path} does not have this project's names; {IMPORT_FIRST}"
+    if not network:
+        return f"{path} is {words}"
+    return (
+        f"{path} is {words}, and is to be imported first:\npython launch.py import_weights {path} "
+        f"--network={network} --output=weights/{path.stem}.safetensors"
+    )
 
 
 def _read_object(text: str) -> dict[str, Any]:

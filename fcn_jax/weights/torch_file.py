@@ -43,6 +43,10 @@ DTYPES = {
     "int8": "i1", "uint8": "u1", "bool": "?", "bfloat16": BFLOAT16,
 }  # fmt: skip
 
+# Where training checkpoints have the state dict, and where a moving average of it.
+STATES = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights")
+AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "averaged_model")
+
 
 class NotTensorsAlone(UserError):
     """A file holds something that is no tensor; the message names it."""
@@ -56,20 +60,19 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a state dict, or of a training checkpoint around one, by name.
 
     Returns:
-        Arrays as stored, bfloat16 as float32.
+        Arrays as stored, bfloat16 as float32. Those of a moving average that the checkpoint has
+        beside the state dict have its key before their names.
 
     Raises:
         UserError: if the file is broken, or holds something else; it says what.
     """
     try:
         content = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-        for key in ("state_dict", "model"):
-            if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-                content = content[key]
+        content, averages = _find_state(content)
         if not isinstance(content, Mapping):
             raise NotTensorsAlone(f"it holds a {type(content).__name__}, and no state dict")
         arrays = {}
-        for name, tensor in content.items():
+        for name, tensor in {**content, **averages}.items():
             if not isinstance(tensor, _Tensor):
                 raise NotTensorsAlone(f"{name!r} is no tensor")
             arrays[str(name)] = tensor.to_array()
@@ -89,6 +92,27 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         # Of any kind: what a broken pickle or archive leads to is not foreseeable.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} is no sound .pth file: {reason}") from error
+
+
+def _find_state(content: Any) -> tuple[Any, dict[str, Any]]:
+    """Finds the state dict in a training checkpoint, and averages of it that are beside it.
+
+    An average has the key in front of its names that the checkpoint has it under, unless there is
+    nothing else.
+    """
+    averages = {}
+    while isinstance(content, Mapping):
+        states = {key: content.get(key) for key in (*STATES, *AVERAGES)}
+        states = {key: state for key, state in states.items() if isinstance(state, Mapping)}
+        if not states:
+            break
+        first, *others = states
+        for key in others:
+            if key in AVERAGES:
+                state, _ = _find_state(states[key])
+                averages |= {f"{key}.{name}": tensor for name, tensor in state.items()}
+        content = states[first]
+    return content, averages
 
 
 def _read_zip(path: str | Path) -> Any:

@@ -13,10 +13,11 @@ from fcn_jax.weights.axes import format_names, format_shape
 COPIED = "copied"  # the numbers are the same, the axes are in the order of this project
 RESHAPED = "reshaped"  # a matrix became a convolution
 DECIMATED = "decimated"  # some taps and some channels were kept
-FOLDED = "folded"  # a bias before a batch norm went into its mean
+FOLDED = "folded"  # a bias before a batch norm went into its mean, or an epsilon into a variance
+OPTION = "as option"  # its numbers are an option that the network must have
 SKIPPED = "as initialised"  # the source has nothing for it, or it was to be skipped
 UNUSED = "unused"  # the source has it, and the network has no place for it
-ACTIONS = (COPIED, RESHAPED, DECIMATED, FOLDED, SKIPPED, UNUSED)
+ACTIONS = (COPIED, RESHAPED, DECIMATED, FOLDED, OPTION, SKIPPED, UNUSED)
 
 
 # MobileNetV2's last layer, which belongs to its classifier; DeepLab leaves it out.
@@ -27,7 +28,7 @@ class Row(NamedTuple):
     """What became of a leaf.
 
     Attributes:
-        leaf: Path of the leaf here; empty if the array is unused.
+        leaf: Path of the leaf here, or the name of the option; empty if the array is unused.
         action: One of `ACTIONS`.
         source: Name of the array there; empty if the leaf is as initialised.
         source_shape: Shape of the array there.
@@ -49,9 +50,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """One row for every leaf of the network and every unused one of the source."""
+    """One row for every leaf of the network and every unused one of the source.
+
+    Attributes:
+        rows: What became of each.
+        notes: What a user has to know besides, a line each.
+    """
 
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -104,7 +111,8 @@ def transplant(
     """
     for pattern in skip:
         _check_pattern(pattern)
-    if idle := [pattern for pattern in skip if not any(re.fullmatch(pattern, p) for p in target)]:
+    paths = [*target, *source]
+    if idle := [pattern for pattern in skip if not any(re.fullmatch(pattern, p) for p in paths)]:
         raise UserError(f"skip={idle} match no leaf of the network, such as {next(iter(target))}")
     skipped = {path for path in target if any(re.fullmatch(pattern, path) for pattern in skip)}
     leaves = {path: source[path] for path in target if path in source and path not in skipped}

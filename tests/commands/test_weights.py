@@ -129,7 +129,11 @@ def test_mistakes_are_told_in_a_line_or_two_and_nothing_is_written(launch, relea
     text = tmp_path / "deploy.prototxt"
     text.write_text('name: "VGG"')
     mistakes = {
-        (released, "--network=vgg16", f"--output={output}"): "vgg16",
+        (
+            released,
+            "--network=vgg16",
+            f"--output={output}",
+        ): "this is MobileNetV2 in torchvision's names, and no VGG16; give --network=mobilenetv2",
         (
             released,
             "--network=vgg19",

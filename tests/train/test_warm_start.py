@@ -11,12 +11,14 @@ from flax.traverse_util import flatten_dict
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.models.preprocess import CAFFE
 from fcn_jax.models.zoo import get_model
+from fcn_jax.ops.upsample import bilinear_kernel
 from fcn_jax.train import loop, parallel
 from fcn_jax.train.setup import make_setup
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.trained import Trained, load
-from fcn_jax.train.warm_start import init_from, make
+from fcn_jax.train.warm_start import _read_weights, init_from, make
 from fcn_jax.weights.files import write_safetensors
+from tests.conftest import shapes_of
 from tests.train.conftest import last_state, make_config, run
 
 pytestmark = pytest.mark.usefixtures("one_device", "plain_conv")
@@ -263,3 +265,94 @@ def test_make_rejects_classes_that_are_not_told_or_told_twice():
         make("vgg16_fcn32s", num_classes=3, labels=("sky", "road"))
     with pytest.raises(ValueError, match="num_classes=0 must lie in"):
         make("vgg16_fcn32s", num_classes=0)
+
+
+# --- what is not used of a file, though it would matter ------------------------------------------
+
+TINY = {"width": 1 / 64, "fc_channels": 1}
+
+
+def bilinear(size, num_classes):
+    taps = bilinear_kernel(size)
+    return np.einsum("y,x,io->yxio", taps, taps, np.eye(num_classes)).astype(np.float32)
+
+
+@pytest.fixture
+def vgg16_file(tmp_path):
+    """Writes a file of a VGG16's weights, with other arrays beside them."""
+
+    def write(model, requires=None, **others):
+        variables = flatten_dict(shapes_of(model), sep="/")
+        arrays = {path: np.zeros(leaf.shape, np.float32) for path, leaf in variables.items()}
+        arrays |= {f"params/{name}/kernel": kernel for name, kernel in others.items()}
+        preprocess = {key: getattr(CAFFE, key) for key in ("mean_rgb", "std_rgb", "bgr")}
+        metadata = {"preprocess": json.dumps(preprocess), "requires": json.dumps(requires or {})}
+        file = tmp_path / "vgg16.safetensors"
+        write_safetensors(file, arrays, {"format": "fcn_jax", "network": "vgg16", **metadata})
+        return file
+
+    return write
+
+
+FCN16S = get_model("vgg16_fcn16s", num_classes=2, **TINY)
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        pytest.param(1.01 * bilinear(4, 2), id="other numbers"),
+        pytest.param(bilinear(3, 2), id="other taps"),
+        pytest.param(bilinear(4, 2)[..., ::-1], id="across classes"),
+    ],
+)
+def test_upsampling_that_is_not_the_fixed_one_is_not_dropped(vgg16_file, kernel):
+    file = vgg16_file(FCN16S, upscore2=kernel)
+    with pytest.raises(ValueError) as error:
+        init_from(NOTHING, FCN16S, weights=str(file))
+    first, second = str(error.value).splitlines()
+    assert "holds upsampling kernels that are not the network's fixed bilinear ones" in first
+    assert second == "set --config.model.upsampling=learned"
+
+
+def test_upsampling_that_the_network_computes_anyway_may_be_dropped(vgg16_file, capsys):
+    # upscore is FCN-32s's, and has no place in an FCN-16s, learned or not.
+    other = np.ones((64, 64, 2, 2), np.float32)
+    file = vgg16_file(FCN16S, upscore2=bilinear(4, 2), upscore=other)
+    state = TrainState(0, shapes_of(FCN16S)["params"], {}, ())
+    init_from(state, FCN16S, weights=str(file))
+    line = "left out, since the network has no place for it: upscore, upscore2"
+    assert capsys.readouterr().out.splitlines()[-1] == line
+    skip = ("params/upscore2.*",)
+    init_from(state, FCN16S, weights=str(vgg16_file(FCN16S, upscore2=bilinear(3, 2))), skip=skip)
+
+
+def test_make_learns_the_upsampling_if_the_file_does(vgg16_file):
+    kernel = 1.01 * bilinear(4, 2)
+    learned = get_model("vgg16_fcn16s", num_classes=2, upsampling="learned", **TINY)
+    net = make("vgg16_fcn16s", num_classes=2, weights=vgg16_file(learned, upscore2=kernel), **TINY)
+    assert net.section["upsampling"] == "learned"
+    np.testing.assert_array_equal(net.arrays["params/upscore2/kernel"], kernel)
+
+
+def test_scales_of_skips_are_compared_skip_by_skip(vgg16_file):
+    file = str(vgg16_file(FCN16S, {"skip_scales": (0.01, 0.0001)}))
+    message = r"trained with skip_scales=\(0.01, 0.0001\), the network has \(\)\n"
+    with pytest.raises(ValueError, match=message + "set --config.model.skip_scales=0.01,0.0001$"):
+        init_from(NOTHING, FCN16S, weights=file)
+    one, two = (
+        _read_weights(str(vgg16_file(FCN16S, {"skip_scales": scales}))) for scales in ((0.01,), ())
+    )
+    finer = get_model("vgg16_fcn8s_atonce", num_classes=2, **TINY)
+    assert one.find_differing(finer) == {}  # the finest skip is new there
+    assert two.find_differing(finer) == {"skip_scales": ()}
+    assert two.find_differing(finer, skip=("params/score_pool4/.*",)) == {}
+    coarser = get_model("vgg16_fcn32s", num_classes=2, **TINY)
+    assert _read_weights(str(vgg16_file(coarser))).find_differing(finer) == {}
+
+
+def test_weights_of_another_network_are_called_by_their_name(mobilenet):
+    with pytest.raises(ValueError) as error:
+        init_from(NOTHING, FCN16S, weights=str(mobilenet))
+    first, second = str(error.value).splitlines()
+    assert first == f"{mobilenet} holds MobileNetV2, the network is on VGG16"
+    assert "take weights of VGG16, or another network: --config.model.name=mobilenetv2_f" in second

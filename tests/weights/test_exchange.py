@@ -16,9 +16,10 @@ from fcn_jax.models.zoo import get_model
 from fcn_jax.weights import naming as names
 from fcn_jax.weights.exporter import export_weights
 from fcn_jax.weights.files import read_weights, write_safetensors
-from fcn_jax.weights.importer import find_naming, import_weights
-from fcn_jax.weights.naming import NAMINGS
+from fcn_jax.weights.importer import import_weights
+from fcn_jax.weights.naming import NAMINGS, TITLES
 from fcn_jax.weights.network_file import load_weights
+from fcn_jax.weights.recognition import find_network
 from fcn_jax.weights.transplant import transplant
 from tests.conftest import shapes_of
 from tests.weights.conftest import blob, draw_vgg16, write_caffemodel
@@ -160,17 +161,19 @@ def test_naming_has_as_many_parameters_as_torchvision_says(naming, total, classi
 
 @pytest.mark.parametrize(("network", "naming"), ALL_NAMINGS)
 def test_naming_is_found_by_names_and_no_other_network_fits(network, naming):
-    source = empty(naming)
-    assert find_naming(network, source) == naming
+    # torchvision and timm call VGG16's features the same.
+    source = empty(naming) | {f"{naming.classifier[-1]}.weight": np.zeros((10, 1))}
+    assert find_network(network, source).naming == naming
     for other in set(NAMINGS) - {network}:
-        with pytest.raises(ValueError, match=f"no {other}: .*; it looks like {network}$"):
-            find_naming(other, source)
+        message = f"this is .* and no {TITLES[other]}; give --network={network}$"
+        with pytest.raises(ValueError, match=message):
+            find_network(other, source)
 
 
 def test_every_name_of_the_real_mobilenet_is_known(real_weights):
     source = read_weights(real_weights / "mobilenet_v2_imagenet.safetensors")
     assert set(source) == set(empty(FIRST_EXPAND))
-    assert find_naming("mobilenetv2", source) == FIRST_EXPAND
+    assert find_network("mobilenetv2", source).naming == FIRST_EXPAND
 
 
 def test_preprocessing_is_that_of_the_models():
@@ -490,11 +493,11 @@ def write_changed(tmp_path, layers, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"conv3_2": None}, "this is no vgg16: it has no conv3_2.weight"),
+        ({"conv3_2": None}, "this is no VGG16: it has no conv3_2.weight"),
         ({"conv3_4": [(256, 256, 3, 3), (256,)]}, "there is no place for conv3_4.weight, conv3_4"),
         ({"conv1_1": [(64, 4, 3, 3), (64,)]}, "conv1_1.weight is 64x4x3x3 where 64x3x3x3 is exp"),
         ({"conv1_2": [(64, 64, 3, 3), (1,)]}, "conv1_2.bias is 1 where 64 is expected"),
-        ({"conv1_2": [(64, 64, 3, 3)]}, "this is no vgg16: it has no conv1_2.bias"),
+        ({"conv1_2": [(64, 64, 3, 3)]}, "this is no VGG16: it has no conv1_2.bias"),
         ({"fc6": None}, "it has no fc6.weight; import the backbone alone, --head=none"),
         ({"fc6": [(64, 9 * 512), (64,)]}, "4608 inputs are no whole channels of 7x7"),
         ({"fc6": [(64, 512, 4, 4), (64,)]}, "fc6 has 4x4 taps, ImageNet's has 7x7; take its"),
@@ -548,7 +551,7 @@ def test_resnet_has_no_head_to_import(tmp_path, rng):
 
 
 def test_real_lenet_is_no_vgg16(real_weights):
-    with pytest.raises(ValueError, match="no vgg16: it has no conv1_1.weight; it holds conv1.wei"):
+    with pytest.raises(ValueError, match="no VGG16: it has no conv1_1.weight; it holds conv1.wei"):
         import_weights(real_weights / "caffe" / "lenet_v1_format.caffemodel", "vgg16")
 
 

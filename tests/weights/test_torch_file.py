@@ -51,6 +51,22 @@ def test_state_dict_inside_a_training_checkpoint_is_found(tmp_path, zipped):
         np.testing.assert_array_equal(arrays["weight"], layer.weight.detach().numpy())
 
 
+def test_moving_average_beside_the_state_dict_is_told_apart(tmp_path):
+    weights, average = (
+        {"w": _tensor(6, 0, (2, 3), (3, 1))}, {"module.w": _tensor(6, 0, (6,), (1,))}
+    )  # fmt: skip
+    numbers = np.arange(6, dtype="<f4").tobytes()
+    both = _file(
+        tmp_path, {"epoch": 3, "model_state_dict": weights, "model_ema": average}, a=numbers
+    )
+    assert {name: array.shape for name, array in read_state_dict(both).items()} == {
+        "w": (2, 3),
+        "model_ema.module.w": (6,),
+    }
+    alone = _file(tmp_path, {"state_dict_ema": average}, a=numbers)
+    assert list(read_state_dict(alone)) == ["module.w"]
+
+
 def test_whole_modules_are_refused(tmp_path):
     torch = _torch()
     torch.save(torch.nn.Conv2d(3, 4, 3), tmp_path / "module.pth")
