@@ -17,8 +17,8 @@ from jaxtyping import Int
 
 from fcn_jax.data.datasets import survey_folder
 from fcn_jax.data.files.pairs import Pair, PairReader
-from fcn_jax.data.files.pictures import UPRIGHT
 from fcn_jax.data.files.problems import Problem, name_some
+from fcn_jax.data.files.storage import UPRIGHT
 from fcn_jax.data.files.survey import Place, Survey
 from fcn_jax.data.labels import Color, LabelSet
 
@@ -179,7 +179,7 @@ def _find_oddities(lists: Mapping[str, Sequence[Facts | None]]) -> list[str]:
         ),
         (
             "have transparency, which is dropped",
-            [facts for facts in every if facts.image_kind.endswith("RGBA")],
+            [facts for facts in every if facts.image_kind.endswith("A")],
         ),
     ]:
         if odd:

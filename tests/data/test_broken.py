@@ -2,8 +2,6 @@
 
 import os
 import re
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -24,6 +22,7 @@ from .conftest import (
     write_matlab_set,
     write_voc,
 )
+from .picture_writers import png, tiff
 
 LABEL = np.random.default_rng(0).integers(0, 3, (12, 16), np.uint8)
 IMAGE = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
@@ -86,20 +85,7 @@ def do(*steps):
 
 def png_of_few_bits(name, bits):
     """A grey label of 1s; Pillow would read them as 255 // (2**bits - 1)."""
-
-    def chunk(kind, data):
-        crc = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
-
-    ones = int("1".zfill(bits) * (16), 2).to_bytes(2 * bits, "big")
-    header = struct.pack(">IIBBBBB", 16, 12, bits, 0, 0, 0, 0)
-    return write(
-        name,
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress((b"\0" + ones) * 12))
-        + chunk(b"IEND", b""),
-    )
+    return write(name, png(np.ones((12, 16, 1), int), bits))
 
 
 def turned(name, orientation, array=IMAGE):
@@ -379,6 +365,32 @@ BROKEN = {
         r"c\.gif: this file holds 2 pictures",
     ),
     "image on its head": (turned("c.jpg", 3), "image that is shown turned (EXIF)", r"c\.jpg: EXIF"),
+    "TIFF on its head": (
+        do(remove("images/c.jpg"), save_image("c.tif", tiffinfo={274: 3})),
+        "image that is shown turned (EXIF)",
+        r"c\.tif: EXIF says .*\(orientation 3\)",
+    ),
+    "image of 16-bit colour": (
+        do(remove("images/c.jpg"), write("images/c.png", png(IMAGE.astype(int) * 257, 16))),
+        "image of an unsupported mode",
+        "mode RGB is not supported .more than 8 bits per sample",
+    ),
+    "image of premultiplied colours": (
+        do(
+            remove("images/c.jpg"),
+            write(
+                "images/c.tif",
+                tiff(IMAGE[:, :, [0, 1, 2, 0]], 8, photometric=2, tags={338: [1]}),
+            ),
+        ),
+        "image of an unsupported mode",
+        "colours multiplied by alpha",
+    ),
+    "image over the size limit": (
+        write("images/c.jpg", b"P6 40000 10000 255\n"),
+        "picture over the size limit",
+        r"c\.jpg: this picture is too large .*400000000",
+    ),
     "image of another size": (
         save_image("c.jpg", array=IMAGE[1:]),
         "label of another size than its image",
@@ -410,6 +422,24 @@ BROKEN = {
         save_label("c.png", format="JPEG"),
         "label that is a JPEG",
         r"c\.png: this is a JPEG",
+    ),
+    "label of a JPEG in a TIFF": (
+        do(remove("labels/c.png"), save_label("c.tif", compression="jpeg")),
+        "label that is a JPEG",
+        r"c\.tif: this is a JPEG",
+    ),
+    "grey TIFF label of 4 bits": (
+        do(
+            remove("labels/c.png"),
+            write("labels/c.tif", tiff(LABEL[:, :, None], 4, photometric=1)),
+        ),
+        "label of an unsupported mode",
+        "must have 8 bits per pixel, got 4",
+    ),
+    "label that was shrunk to a palette": (
+        palette_label("c.png", bytes([2, 2, 2, 0, 0, 0, 1, 1, 1])),
+        "label with a palette of greys",
+        r"c\.png: number 0 is shown as grey level 2",
     ),
     "label value without class": (
         save_label("c.png", array=LABEL + np.uint8(1)),

@@ -1,6 +1,3 @@
-import struct
-import zlib
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +10,8 @@ from fcn_jax.data.files.pictures import (
     read_label_file,
 )
 from fcn_jax.data.files.problems import Problem
+
+from .picture_writers import png
 
 COLORS = {(0, 0, 0): 0, (128, 0, 0): 1, (224, 224, 192): 255}
 LABEL = np.array([[0, 1, 1], [255, 255, 0]], np.uint8)
@@ -118,18 +117,7 @@ def test_read_label_file_rejects_16_bits(tmp_path):
 
 
 def test_read_label_file_rejects_4_bit_grey(tmp_path):
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", 2, 1, 4, 0, 0, 0, 0)  # 2x1 pixels, 4 bits, grey
-    (tmp_path / "grey4.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\x00\x01"))  # the pixels 0 and 1
-        + chunk(b"IEND", b"")
-    )
+    (tmp_path / "grey4.png").write_bytes(png(np.array([[[0], [1]]]), 4))
     with pytest.raises(ValueError, match=r"grey4\.png: a grey label must have 8 bits .* got 4"):
         read_label_file(tmp_path / "grey4.png")
 

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.data.files.pictures import (
-    SIDEWAYS,
     ImageFile,
     LabelFile,
     check_label,
@@ -17,6 +16,7 @@ from fcn_jax.data.files.pictures import (
     read_label_file,
 )
 from fcn_jax.data.files.problems import MissingFile, OnProblem, Problem, refuse
+from fcn_jax.data.files.storage import SIDEWAYS
 from fcn_jax.data.labels import IGNORE_LABEL, Color, LabelSet
 
 

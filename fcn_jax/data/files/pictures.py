@@ -1,25 +1,45 @@
-"""Picture files and picture bytes, read by Pillow and strictly: what is unclear is refused by name.
+"""Images and labels that are picture files, read strictly: what is unclear is refused by name.
 
-EXIF orientation is not applied, in images and in labels alike, so that the two stay aligned.
+An image is read as a viewer shows it, in 8 bits; a label as the numbers that were written. Both
+have a list of the ways to store samples that are known to give exactly that.
 """
 
-import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image
 
 from fcn_jax.data.files.problems import Problem
+from fcn_jax.data.files.storage import Storage, decode, open_picture, to_png
 from fcn_jax.data.labels import Color
 from fcn_jax.errors import UserError
 
-_ORIENTATION_TAG = 0x0112  # of EXIF
-UPRIGHT = 1
-SIDEWAYS = range(5, 9)  # shown with width and height exchanged
+# Raw modes, by Pillow's mode, that are unpacked number by number.
+_EXACT = {
+    "L": {"L"},
+    "P": {"P", "P;1", "P;2", "P;4"},
+    "RGB": {"RGB", "BGR", "BGRX"},
+    "RGBA": {"RGBA", "BGRA"},
+}
+# Right for images alone: grey that is shown stretched to 0..255, or inverted, and a fourth band
+# without a meaning, such as infrared.
+_SHOWN = {**_EXACT, "L": {"L", "L;2", "L;4", "L;I"}, "RGB": _EXACT["RGB"] | {"RGBX"}}
+_LOSSLESS = {"raw", "zip", "gif", "bmp_rle", "tga_rle", "ppm_plain", "webp lossless"}
+_LOSSLESS |= {"tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits", "lzma", "zstd"}
+# By raw mode, what makes an 8-bit label of the opened picture `p`: perhaps what was meant, so it is
+# said and not done. Numbers above 255 are an error of numpy.
+_NUMBERS = "Image.fromarray(np.array(np.array(p).tolist(), 'u1'))"
+_IN_8_BITS = {
+    **dict.fromkeys(("1", "I;16", "I;16B", "I;16N"), _NUMBERS),
+    "L;2": "Image.fromarray(np.array(p) // 85)",
+    "L;4": "Image.fromarray(np.array(p) // 17)",
+    "LA": "p.convert('L')",
+    "RGBA": "p.convert('RGB')",
+}
 
 
 class ImageFile(NamedTuple):
@@ -27,8 +47,8 @@ class ImageFile(NamedTuple):
 
     Attributes:
         pixels: The image as RGB.
-        kind: Format and Pillow mode, such as "JPEG RGB".
-        orientation: Orientation that EXIF gives, 1 to 8.
+        kind: Format and Pillow mode, such as "JPEG RGB"; it ends in A if there is transparency.
+        orientation: Orientation that EXIF or a TIFF tag gives, 1 to 8; it is not applied.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -42,9 +62,9 @@ class LabelFile(NamedTuple):
     Attributes:
         numbers: Number of each pixel.
         kind: How the file stores the numbers: "grey", "palette" or "colours".
-        palette: Colour that the file itself gives to each number that occurs; black ones, which may
-            only mean that nobody set them, are left out.
-        orientation: Orientation that EXIF gives, 1 to 8.
+        palette: Colour that the file itself gives to each number that occurs. Where several numbers
+            are black, nobody may have set them, and they are left out.
+        orientation: Orientation that EXIF or a TIFF tag gives, 1 to 8; it is not applied.
     """
 
     numbers: UInt8[np.ndarray, "h w"]
@@ -78,19 +98,25 @@ def read_image_file(path: Path, *, data: bytes | None = None) -> ImageFile:
         data: Bytes of the file, if it is not on disk: then `path` is only its name.
 
     Raises:
-        Problem: For a file that is no image, is cut short, or has another colour mode.
+        Problem: For a file that is no image, is cut short, or stores samples that have no exact
+            form in 8-bit RGB: 1 or more than 8 bits, other colour spaces, grey with alpha, colours
+            multiplied by alpha.
     """
-    with _open_picture(path, data) as picture:
-        if picture.mode not in ("RGB", "L", "P", "RGBA"):
+    with open_picture(path, data) as (picture, storage):
+        if storage.raw_mode not in _SHOWN.get(storage.mode, ()) or storage.oddity:
             raise Problem(
-                f"{path}: image mode {picture.mode} is not supported; "
-                "convert it to 8-bit RGB, grey (L), palette (P) or RGBA",
+                f"{path}: image mode {storage.mode} is not supported ({storage}); "
+                "convert it to 8-bit RGB, grey (L), palette (P) or RGBA, "
+                f"for example: {to_png(path)}",
                 kind="image of an unsupported mode",
             )
+        picture, orientation = decode(path, picture)
+        # Pillow would warn of palettes with transparency.
+        transparent = picture.info.pop("transparency", None) is not None
         return ImageFile(
             pixels=np.asarray(picture.convert("RGB")),
-            kind=f"{picture.format} {picture.mode}",
-            orientation=_orientation(picture),
+            kind=f"{storage.format} {storage.mode}{'A' * transparent}",
+            orientation=orientation,
         )
 
 
@@ -106,49 +132,64 @@ def read_label_file(
         data: Bytes of the file, if it is not on disk: then `path` is only its name.
 
     Raises:
-        Problem: For a file that is no image, is cut short, or holds what cannot be understood.
+        Problem: For a file that is no image, is cut short, is compressed with loss, or does not say
+            which numbers were written.
     """
-    with _open_picture(path, data) as picture:
-        if picture.format == "JPEG":
-            raise Problem(
-                f"{path}: this is a JPEG, whatever its name, and JPEG blurs the borders between "
-                "labels; save labels as PNG, from the source",
-                kind="label that is a JPEG",
-            )
-        if picture.mode == "RGB" and colors:
-            numbers = _colors_to_label(path, np.asarray(picture), colors)
-            return LabelFile(numbers, "colours", {}, _orientation(picture))
-        if picture.mode not in ("L", "P"):
-            why = ", and no colours of classes to read it by" if picture.mode == "RGB" else ""
-            raise Problem(
-                f"{path}: a label must store one class number per pixel "
-                f"(8-bit PNG of mode L or P), got mode {picture.mode}{why}",
-                kind="label of an unsupported mode",
-            )
-        if (
-            picture.format == "PNG"
-            and picture.mode == "L"
-            and (depth := _bit_depth(path, data)) < 8
-        ):
-            # Pillow stretches these to 0..255: a 1 in a 4-bit file would be read as 17.
-            raise Problem(
-                f"{path}: a grey label must have 8 bits per pixel, got {depth}; "
-                "save it again as an 8-bit PNG of mode L or P",
-                kind="label of an unsupported mode",
-            )
-        numbers, palette = np.asarray(picture), {}
-        if picture.mode == "P":
-            palette = _used_colors(numbers, picture.getpalette())
-            _check_palette(path, palette, colors or {})
-        kind = "palette" if picture.mode == "P" else "grey"
-        return LabelFile(numbers, kind, palette, _orientation(picture))
+    with open_picture(path, data) as (picture, storage):
+        if problem := _refuse_label(path, storage, has_colors=bool(colors)):
+            raise problem
+        picture, orientation = decode(path, picture)
+        array = np.asarray(picture)
+        if storage.mode == "RGB":
+            return LabelFile(_colors_to_label(path, array, colors), "colours", {}, orientation)
+        if storage.mode == "L":
+            return LabelFile(array, "grey", {}, orientation)
+        entries = np.reshape(picture.getpalette(), (-1, 3))
+        palette = _used_colors(array, entries)
+        if (entries == entries[:, :1]).all():
+            _check_greys(path, palette, colors or {})
+        _check_palette(path, palette, colors or {})
+        return LabelFile(array, "palette", palette, orientation)
 
 
-def _bit_depth(path: Path, data: bytes | None) -> int:
-    """Reads the bits per channel from the IHDR chunk, which comes first in every PNG."""
-    with path.open("rb") if data is None else io.BytesIO(data) as file:
-        file.seek(24)
-        return file.read(1)[0]
+def _refuse_label(path: Path, storage: Storage, *, has_colors: bool) -> Problem | None:
+    """Returns what forbids to take the numbers of a file for those that were written."""
+    mode, raw_mode = storage.mode, storage.raw_mode
+    if storage.is_jpeg or storage.codec not in _LOSSLESS:
+        name = "JPEG" if storage.is_jpeg else storage.format
+        return Problem(
+            f"{path}: this is a {name}, whatever its name, and its compression ({storage.codec}) "
+            "may change the numbers of labels; save labels as PNG, from the source",
+            kind=f"label that is a {name}",
+        )
+    one_number = "a label must store one class number per pixel (8-bit PNG of mode L or P)"
+    hint = "save it again from the source"
+    if raw_mode in _IN_8_BITS:
+        hint = f"save it again, for example by: {_save_again(path, _IN_8_BITS[raw_mode])}"
+    if mode not in ("L", "P", "RGB"):
+        reason = f"{one_number}, got mode {mode}"
+    elif mode == "RGB" and not has_colors:
+        reason = f"{one_number}, got mode RGB, and no colours of classes to read it by"
+        hint = "give the classes their colours (in your own folder: in classes.txt)"
+    elif raw_mode in ("L;2", "L;4"):
+        bits, step = (2, 85) if raw_mode == "L;2" else (4, 17)
+        reason = (
+            f"a grey label must have 8 bits per pixel, got {bits}, and its 1 may mean 1 or {step} "
+            f"(if {step}, leave out // {step} below)"
+        )
+    elif raw_mode not in _EXACT[mode] or storage.oddity:
+        reason = f"a label must store the numbers themselves, got mode {mode} ({storage})"
+    else:
+        return None
+    return Problem(f"{path}: {reason}; {hint}", kind="label of an unsupported mode")
+
+
+def _save_again(path: Path, picture: str) -> str:
+    """Returns the command that saves what an expression makes of the opened picture `p`."""
+    return (
+        'python -c "import numpy as np; from PIL import Image; '
+        f'p = Image.open({path.name!r}); {picture}.save({path.stem + "_label.png"!r})"'
+    )
 
 
 def _colors_to_label(
@@ -170,11 +211,14 @@ def _colors_to_label(
     return np.array(values, np.uint8)[index].reshape(codes.shape)
 
 
-def _used_colors(numbers: UInt8[np.ndarray, "h w"], palette: list[int]) -> dict[int, Color]:
-    used = np.flatnonzero(np.bincount(numbers.ravel(), minlength=256)).tolist()
-    colors = {number: tuple(palette[3 * number : 3 * number + 3]) for number in used}
-    # Entries that nobody set are black, or missing, so black says nothing.
-    return {number: color for number, color in colors.items() if any(color)}
+def _used_colors(
+    numbers: UInt8[np.ndarray, "h w"], entries: Int[np.ndarray, "n 3"]
+) -> dict[int, Color]:
+    is_set = entries.any(axis=1)
+    if (~is_set).sum() == 1:
+        is_set[:] = True
+    used = np.flatnonzero(np.bincount(numbers.ravel(), minlength=256)[: len(entries)])
+    return {int(n): tuple(entries[n].tolist()) for n in used if is_set[n]}
 
 
 def _check_palette(path: Path, palette: Mapping[int, Color], colors: Mapping[Color, int]) -> None:
@@ -188,41 +232,22 @@ def _check_palette(path: Path, palette: Mapping[int, Color], colors: Mapping[Col
             )
 
 
-@contextlib.contextmanager
-def _open_picture(path: Path, data: bytes | None) -> Iterator[Image.Image]:
-    def file() -> Path | io.BytesIO:
-        return path if data is None else io.BytesIO(data)
+def _check_greys(path: Path, palette: Mapping[int, Color], colors: Mapping[Color, int]) -> None:
+    """Refuses a palette of greys alone, unless number and grey level agree.
 
-    with contextlib.ExitStack() as stack:
-        try:
-            picture = stack.enter_context(Image.open(file()))
-            if picture.format == "PNG":
-                # Pillow decodes a PNG without its checksums: a flipped bit may be another label.
-                with Image.open(file()) as unread:
-                    unread.verify()
-            picture.load()  # the pixels too: a file that is cut short fails here, by name
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # Pillow raises almost anything for a damaged file
+    A program that makes files smaller turns a grey mask of 0 and 7 into the numbers 0 and 1 with
+    the colours black and grey 7; another program shows the classes 0 and 1 as black and grey 7.
+    """
+    for number, color in palette.items():
+        if color[0] != number and colors.get(color) != number:
             raise Problem(
-                f"{path}: cannot read this file as an image ({error})",
-                kind="unreadable or damaged file",
-            ) from error
-        # A phone's MPO holds a JPEG and previews of it.
-        if (frames := getattr(picture, "n_frames", 1)) > 1 and picture.format != "MPO":
-            raise Problem(
-                f"{path}: this file holds {frames} pictures; save the one that is meant alone",
-                kind="file of several pictures",
+                f"{path}: number {number} is shown as grey level {color[0]}, and nothing tells "
+                "which of the two is the class (programs that shrink PNG files turn grey masks "
+                "into such palettes). Save it again, if the level is by: "
+                f"{_save_again(path, _IN_8_BITS['LA'])} , if the number is with "
+                "Image.fromarray(np.array(p)) in place of p.convert('L')",
+                kind="label with a palette of greys",
             )
-        yield picture
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        orientation = picture.getexif().get(_ORIENTATION_TAG)
-    except Exception:  # noqa: BLE001 (what no viewer can read turns no picture)
-        return UPRIGHT
-    return orientation if orientation in range(2, 9) else UPRIGHT
 
 
 def check_label(

@@ -4,9 +4,9 @@
       classes.txt            a class a line, `name` or `name red green blue`; line 1 is class 0
       images/  labels/       a label has the name of its image: images/a.jpg, labels/a.png
 
-A label holds class numbers (8-bit grey or palette PNG) or, if classes.txt has colours, those; 255
-means unlabelled. Colour labels show it as VOC does, (224, 224, 192), or in the colour of a last
-line `void red green blue`.
+A label holds class numbers (8-bit grey or palette PNG; `fcn_jax.data.files.pictures` says what else
+is read) or, if classes.txt has colours, those; 255 means unlabelled. Colour labels show it as VOC
+does, (224, 224, 192), or in the colour of a last line `void red green blue`.
 
 Splits are, whichever is there first:
 
