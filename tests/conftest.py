@@ -26,6 +26,12 @@ gc.set_threshold(50_000)
 # Before the backend starts. A jax that knows only one CPU device still runs most tests.
 jax.config.update("jax_num_cpu_devices", 4)
 
+# The XLA of jax 0.10 has two ways to emit a fused loop. The newer one, which later versions have
+# alone, takes three times as long to compile a train step of a tiny network.
+if jax.__version_info__ < (0, 11):
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:

@@ -1,7 +1,11 @@
-"""Every experiment on VOC runs: two steps and an evaluation, a narrow network, small pictures."""
+"""Every experiment on VOC can be run, with a narrow network on small pictures.
+
+One of every kind of network makes two steps and is scored; of the others a step is traced.
+"""
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,6 +18,13 @@ pytestmark = pytest.mark.usefixtures("compile_fast", "plain_conv")
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 NAMES = sorted(path.stem for path in EXPERIMENTS.glob("voc_*.py"))
+# The finest skips, the most branches, gradients over several parts, and frozen norms.
+TRAINED = (
+    "voc_animals_mobilenetv2_deeplab_largefov",
+    "voc_deeplab_msc",
+    "voc_fcn8s",
+    "voc_fcn_alexnet",
+)
 NARROW = {"width": 1 / 32, "fc_channels": 8, "side_channels": 4}
 
 
@@ -46,8 +57,8 @@ def drawn_variables(monkeypatch, draw_variables):
     monkeypatch.setattr(setup, "init_variables", lambda key, model: draw_variables(model))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_voc_experiment_trains_and_evaluates(name, tmp_path):
+def _make_small(name):
+    """An experiment as its file has it, with few channels, steps and pixels."""
     config = resolve(load_experiment(EXPERIMENTS / f"{name}.py", EXPERIMENTS)).config
     parts = min(2, config["train"]["iter_size"])
     crop_size = 34 if config["augment"]["crop_size"] == 306 else 33  # 8 k + 2 and 8 k + 1, as there
@@ -56,6 +67,12 @@ def test_voc_experiment_trains_and_evaluates(name, tmp_path):
     config["init"] = {}
     config["train"].update(num_steps=2, batch_size=2 * parts, iter_size=parts, log_every=1)
     config["eval"].update(size_multiple=1, num_samples=1)
+    return config
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_voc_experiment_trains_and_evaluates(name, tmp_path):
+    config = _make_small(name)
     report = loop.train(config, tmp_path / name, experiment=name, command="python launch.py train")
     counts = np.asarray(report["counts"])
     assert counts.shape == (len(report["class_names"]),) * 2
@@ -64,3 +81,13 @@ def test_voc_experiment_trains_and_evaluates(name, tmp_path):
     table = [VOC.names.index(name) for name in report["class_names"]]
     assert counts.sum() == sum(int(np.isin(label, table).sum()) for label in known)
     assert np.isfinite(report["loss"]) or counts.sum() == 0
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(TRAINED)))
+def test_step_of_voc_experiment_can_be_traced(name):
+    made = setup.make_setup(_make_small(name))
+    batch = next(setup.make_batches(made.config, made.dataset))
+    before = made.devices.replicate(made.state)
+    after, sums = jax.eval_shape(made.make_train_step(), before, made.devices.shard(batch))
+    shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (before, after))
+    assert shapes[0] == shapes[1] and set(sums) >= {"loss_sum", "count", "grad_norm"}

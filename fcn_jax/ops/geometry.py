@@ -10,6 +10,7 @@ Source: Long et al. 2015, Sec. 3; the layer semantics of BVLC/caffe (conv_layer,
 deconv_layer, and the affine maps of python/caffe/coord_map.py).
 """
 
+import functools
 from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Integral
@@ -100,6 +101,11 @@ def output_size(layer: Layer, size: Size) -> Size:
 
 def coord_map(layers: Sequence[Layer]) -> tuple[Fraction, Fraction]:
     """Returns (scale, shift): the image position x lands at x * scale + shift of the last grid."""
+    return _coord_map(tuple(layers))
+
+
+@functools.cache  # a trace of a network asks for the same stacks again and again
+def _coord_map(layers: tuple[Layer, ...]) -> tuple[Fraction, Fraction]:
     scale, shift = Fraction(1), Fraction(0)
     for layer in layers:
         match layer:
@@ -161,6 +167,11 @@ def field_size(layers: Sequence[Layer]) -> int:
 
     Units above a transposed convolution differ from each other with a period of its stride.
     """
+    return _field_size(tuple(layers))
+
+
+@functools.cache
+def _field_size(layers: tuple[Layer, ...]) -> int:
     period = 1
     for layer in layers:
         if isinstance(layer, Upscore):

@@ -69,11 +69,9 @@ def make_config() -> dict:
         "data": {"name": "tiny"},
         "augment": {"crop_size": 32, "scale_range": (0.8, 1.2), "flip_prob": 0.5},
         "model": {
-            "name": "vgg16_fcn8s",
+            "name": "alexnet_fcn32s",
             "width": 1 / 32,
             "norm": "batch",
-            "padding": "same",
-            "fc6_kernel": 3,
             "fc_channels": 8,
             "dropout": 0.5,
         },
@@ -107,15 +105,13 @@ def config() -> dict:
 
 @pytest.fixture(scope="session")
 def make_model():
-    """Makes a tiny FCN-8s with batch norm; keyword arguments change it."""
+    """Makes a tiny network of few layers, with batch norm; keyword arguments change it."""
 
     def make(**options):
         options = {
-            "name": "vgg16_fcn8s",
+            "name": "alexnet_fcn32s",
             "width": 1 / 32,
             "norm": "batch",
-            "padding": "same",
-            "fc6_kernel": 3,
             "fc_channels": 8,
             "dropout": 0.0,
             "axis_name": parallel.AXIS,
