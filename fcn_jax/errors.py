@@ -40,14 +40,22 @@ class MissingError(UserError, FileNotFoundError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns '; did you mean X?' for the known word nearest to `word`, '' if none is near.
 
-    Of a dotted key, the last name says more than the section before it.
+    Of a dotted key, the last name counts: first among those of its section, then among all. (Whole
+    keys of one section are always alike.)
     """
     known = list(known)
-    leaf = word.rpartition(".")[2]
+    section, _, leaf = word.rpartition(".")
     leaf = ABBREVIATIONS.get(leaf, leaf)
     same = [key for key in known if key.rpartition(".")[2] == leaf]
-    near = difflib.get_close_matches(word, same or known, n=1, cutoff=0.0 if same else 0.6)
-    if not near and "." in word:
-        leaves = {key.rpartition(".")[2]: key for key in known}
-        near = [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.7)]
+    beside = [key for key in known if section and key.rpartition(".")[0] == section]
+    near = (
+        _nearest_leaf(leaf, beside)
+        or difflib.get_close_matches(word, same, n=1, cutoff=0.0)
+        or _nearest_leaf(leaf, known)
+    )
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _nearest_leaf(leaf: str, keys: list[str]) -> list[str]:
+    leaves = {key.rpartition(".")[2]: key for key in keys}
+    return [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.55)]

@@ -1,5 +1,6 @@
 """What documents show: the examples of docs/extending.md are added to the house, and work."""
 
+import contextlib
 import re
 import sys
 import types
@@ -11,13 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn_jax.commands import door, experiments
 from fcn_jax.data import datasets
+from fcn_jax.data.batches import loader
+from fcn_jax.errors import UserError
 from fcn_jax.models import networks, zoo
-from fcn_jax.models.zoo import MODELS, build, get_model
+from fcn_jax.models.zoo import MIN_WIDTH, MODELS, build, get_model
+from fcn_jax.ops import losses
+from fcn_jax.train import sections
 from tests.conftest import shapes_of
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL)
+BLOCKS = re.findall(
+    r"```(?:python|diff)\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL
+)
 
 
 def _block(start: str) -> str:
@@ -29,6 +37,17 @@ def _module(name: str, block: str) -> types.ModuleType:
     module = types.ModuleType(name)
     exec(block, module.__dict__)  # noqa: S102 (an example of our own document)
     return module
+
+
+def _patched(path: str, block: str) -> str:
+    """Returns the text of a file with the hunks of a diff, each of which fits one place in it."""
+    text = (ROOT / path).read_text()
+    for hunk in block.split("@@\n"):
+        lines = hunk.splitlines(keepends=True)
+        before = "".join(line[1:] for line in lines if line[0] != "+")
+        assert text.count(before) == 1, before
+        text = text.replace(before, "".join(line[1:] for line in lines if line[0] != "-"))
+    return text
 
 
 def _lines(block: str, names: dict) -> dict:
@@ -47,42 +66,97 @@ def test_the_toy_backbone_stands_under_both_heads(monkeypatch, norm):
     backbone = _module("toy", _block('"""A toy backbone'))
     for name, network in _lines(_block('    "toy_fcn8s"'), {"Toy": backbone.Toy}).items():
         monkeypatch.setitem(MODELS, name, network)
-        model = get_model(name, num_classes=5, channels=4, norm=norm)
+        model = get_model(name, num_classes=5, width=MIN_WIDTH, norm=norm)
         assert _logits_shape(model, 65, 97) == (2, 65, 97, 5)
 
 
-def test_the_toy_head_stands_on_its_backbone():
+@pytest.mark.parametrize(("line", "fine_stride"), [(0, 4), (1, 8)])
+def test_the_toy_head_stands_on_two_backbones(line, fine_stride):
     head = _module("toy_head", _block('"""A toy head'))
     join = _module("join", _block("def toy(backbone"))
     names = {"ToyHead": head.ToyHead, "toy": join.toy, "Network": networks.Network}
-    (network,) = _lines(_block('    "resnet18_toy"'), names).values()
-    model = build(network, num_classes=5, rate=2, output_stride=16, width=1 / 8)
+    network = [*_lines(_block('    "resnet18_toy"'), names).values()][line]
+    model = build(network, num_classes=5, fine_stride=fine_stride, width=1 / 8)
     assert _logits_shape(model, 60, 91) == (2, 60, 91, 5)
+    with pytest.raises(UserError, match="fine_stride=5; known: 1, .*4, 8, 16"):
+        shapes_of(model.clone(fine_stride=5))
 
 
 def test_the_toy_data_set_is_built_and_read(monkeypatch, tmp_path, rng):
     module = _module("fcn_jax.data.sets.toy", _block('"""A toy set'))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(datasets.DATASETS, "toy", datasets.LazySet("toy"))
-    source = tmp_path / "toy"
-    for folder in ("images", "labels"):
+    source = tmp_path / "Toy2020"
+    for folder in ("images", "labels", "lists"):
         (source / folder).mkdir(parents=True)
     labels = {}
     for index in range(8):
-        label = labels[f"p{index}"] = rng.integers(0, 2, (9, 12), np.uint8)
-        Image.fromarray(label).save(source / f"labels/p{index}.png")
-        Image.fromarray(np.stack([label] * 3, -1) * 200).save(source / f"images/p{index}.png")
-    (source / "train.txt").write_text("".join(f"p{index}\n" for index in range(6)))
-    (source / "val.txt").write_text("p6\np7\n")
-    toy = datasets.get_dataset("toy", source_dir=str(source), data_dir=str(tmp_path / "built"))
+        label = labels[f"p{index}"] = rng.integers(0, 3, (9, 12), np.uint8)
+        Image.fromarray(label).save(source / f"labels/p{index}_mask.png")
+        Image.fromarray(np.stack([label] * 3, -1) * 80).save(source / f"images/p{index}.jpg")
+    (source / "lists/training.txt").write_text("".join(f"p{index}\n" for index in range(6)))
+    (source / "lists/validation.txt").write_text("p6\np7\n")
+    toy = datasets.get_dataset("toy", source_dir=str(tmp_path), data_dir=str(tmp_path / "built"))
     record = toy.source("val")[1]
     assert (len(toy.source("train")), record["id"]) == (6, "p7")
-    np.testing.assert_array_equal(record["label"], labels["p7"])
+    np.testing.assert_array_equal(record["label"], labels["p7"] - np.uint8(1))  # 0 is 255
+
+
+def test_the_loss_is_the_focal_loss_and_off_by_default(monkeypatch, rng):
+    patched = _module("losses", _patched("fcn_jax/ops/losses.py", _block("     dice_weight")))
+    monkeypatch.setattr(losses, "make_loss", patched.make_loss)
+    assert sections.find_keys("loss")["focal_gamma"].meaning.startswith("Exponent, 0 or at least")
+    logits = rng.normal(size=(1, 4, 5, 3)).astype(np.float32)
+    labels = np.where(rng.random((1, 4, 5)) < 0.2, 255, rng.integers(0, 3, (1, 4, 5)))
+    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    true = np.take_along_axis(probs, np.minimum(labels, 2)[..., None], -1)[..., 0][labels != 255]
+
+    def total(logits, **options):
+        loss = losses.make_loss(num_classes=3, ignore_label=255, **options)
+        return loss.total(*loss.sums(logits, labels))
+
+    for gamma in (0.0, 2.5):
+        expected = np.sum((1 - true) ** gamma * -np.log(true))
+        np.testing.assert_allclose(total(logits, focal_gamma=gamma), expected, rtol=1e-5)
+        slopes = jax.grad(partial(total, focal_gamma=gamma))(logits)
+        assert np.isfinite(slopes).all() and not slopes[labels == 255].any()
+    with pytest.raises(UserError, match=r"focal_gamma=0.5 must be 0 or at least 1"):
+        total(logits, focal_gamma=0.5)
+
+
+def test_the_augmentation_takes_colours_out_and_is_off_by_default(monkeypatch, rng):
+    photometric = ROOT / "fcn_jax/data/batches/photometric.py"
+    module = _module("photometric", photometric.read_text() + _block("def random_grey"))
+    monkeypatch.setitem(sys.modules, "fcn_jax.data.batches.photometric", module)
+    block = _block("-from fcn_jax.data.batches.photometric")
+    patched = _module("loader", _patched("fcn_jax/data/batches/loader.py", block))
+    pair = {"image": rng.integers(0, 256, (9, 9, 3), np.uint8), "label": np.zeros((9, 9), np.uint8)}
+
+    def first(train_batches, **options):
+        batches = train_batches([pair], batch_size=4, seed=0, crop_size=8, **options)
+        with contextlib.closing(batches):
+            return next(batches)["images"]
+
+    np.testing.assert_array_equal(first(patched.train_batches), first(loader.train_batches))
+    assert not np.ptp(first(patched.train_batches, grey_prob=1.0), axis=-1).any()
+    with pytest.raises(UserError, match="augment.grey_prob=2.0 must lie in"):
+        patched.train_batches([pair], batch_size=4, seed=0, crop_size=8, grey_prob=2.0)
+
+
+def test_the_command_lists_the_classes(monkeypatch, capsys):
+    module = _module("fcn_jax.commands.classes", _block('"""`classes`'))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(door, "COMMANDS", (*door.COMMANDS, "classes"))
+    words = ["classes", "--config=shapes_fcn8s", "--config.data.classes=ring,star"]
+    assert door.main(words, experiments_dir=ROOT / "experiments") == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["0", "ring"],
+        ["1", "star"],
+        ["255", "void"],
+    ]
 
 
 def test_the_experiment_resolves(tmp_path):
-    from fcn_jax.commands import experiments
-
     path = tmp_path / "mine.py"
     path.write_text(_block('"""FCN-8s on my photos'))
     config = experiments.resolve(experiments.load_experiment(path, ROOT / "experiments")).config

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from functools import partial
 
 from fcn_jax.commands import experiments
 from fcn_jax.errors import UserError
@@ -27,15 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    import jax
     from rich.console import Console
 
     from fcn_jax.models.layer_table import layer_table
     from fcn_jax.models.zoo import get_model
+    from fcn_jax.train.state import init_variables
 
     height, width = _read_size(args.size)
     if args.classes < 1:
         raise UserError(f"--classes={args.classes} must be positive")
     model = get_model(**args.config.model.to_dict(), num_classes=args.classes)
+    shapes = jax.eval_shape(partial(init_variables, model=model), jax.random.key(0))
     rows = layer_table(model, height=height, width=width)
     # Piped, a row stays a line; on a narrow terminal too, rather than being cut.
     console = Console(highlight=False, width=max(Console().width, _TABLE_WIDTH))
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         f"parameters {params:,}   multiply-adds of one image {multiply_adds / 1e9:.2f} G",
         soft_wrap=True,
     )
-    for line in _measure(model, height, width, time_it=args.run):
+    for line in _measure(model, shapes, height, width, time_it=args.run):
         console.print(line, soft_wrap=True)
 
 
@@ -109,23 +113,20 @@ def _explain_crop(row) -> str:
     )
 
 
-def _measure(model, height: int, width: int, *, time_it: bool) -> list[str]:
+def _measure(model, shapes, height: int, width: int, *, time_it: bool) -> list[str]:
     """Compiles the forward pass of one image and asks the compiler for its memory."""
     import jax
     import jax.numpy as jnp
 
     from fcn_jax.train import parallel
+    from fcn_jax.train.state import init_variables
 
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-
-    def init(key):
-        return model.init(key, jnp.zeros((1, 64, 64, 3)), train=False)
 
     def apply(variables, images):
         return model.apply(variables, images, train=False)
 
     start = time.perf_counter()
-    shapes = jax.eval_shape(init, jax.random.key(0))
     compiled = jax.jit(apply).lower(shapes, images).compile()
     lines = [
         f"compiled in {time.perf_counter() - start:.1f} s on {parallel.get_devices(count=1).kind}"
@@ -140,7 +141,7 @@ def _measure(model, height: int, width: int, *, time_it: bool) -> list[str]:
             f"{live / 2**20:.0f}"
         )
     if time_it:
-        variables = jax.jit(init)(jax.random.key(0))
+        variables = init_variables(jax.random.key(0), model)
         pixels = jnp.zeros(images.shape, images.dtype)
         times = []
         for _ in range(4):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-def median_frequency(pixels: Int[np.ndarray, "n k"]) -> Float[np.ndarray, "k"]:
+def median_frequency(pixels: Int[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
     """Computes the median of all frequencies over the frequency of each class.
 
     A frequency is a share of the pixels of those images that have the class.
@@ -24,7 +24,7 @@ def median_frequency(pixels: Int[np.ndarray, "n k"]) -> Float[np.ndarray, "k"]:
     return np.nanmedian(frequency) / frequency
 
 
-def inverse_log(pixels: Int[np.ndarray, "n k"]) -> Float[np.ndarray, "k"]:
+def inverse_log(pixels: Int[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
     """Computes 1 / ln(1.02 + share of all pixels) of each class: 50 at most.
 
     Source: Paszke et al. 2016 (ENet), Sec. 5.2.

@@ -100,6 +100,11 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, blob: Blob, *, train: bool) -> Blob:
+        if self.features < 1:
+            raise UserError(
+                f"layer {self.name} has {self.features} channels: give it more of them, or the "
+                "network a larger model.width"
+            )
         size, dtype = self.window.kernel, blob.maps.dtype
         shape = (size, size, blob.maps.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
@@ -140,7 +145,7 @@ class StoredNorm(nn.Module):
     epsilon: float
 
     @nn.compact
-    def __call__(self) -> tuple[Float[Array, "c"], Float[Array, "c"]]:
+    def __call__(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
         ones, zeros = (partial(fill, (self.features,)) for fill in (jnp.ones, jnp.zeros))
         scale = self.param("scale", lambda _: ones())
         bias = self.param("bias", lambda _: zeros())

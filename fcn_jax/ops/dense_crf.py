@@ -264,7 +264,7 @@ def _barycentric(
     return weights
 
 
-def _encode(keys: Int[np.ndarray, "n d"]) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "d"]]:
+def _encode(keys: Int[np.ndarray, "n d"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " d"]]:
     """Writes every key as one number; a step along a coordinate adds its place."""
     margin = keys.shape[1] + 1  # to the neighbours of the outermost points
     low = keys.min(0) - margin
@@ -276,7 +276,7 @@ def _encode(keys: Int[np.ndarray, "n d"]) -> tuple[Int[np.ndarray, "n"], Int[np.
 
 
 def _find_neighbors(
-    codes: Int[np.ndarray, "m"], place: Int[np.ndarray, "d"], dims: int
+    codes: Int[np.ndarray, " m"], place: Int[np.ndarray, " d"], dims: int
 ) -> Int[np.ndarray, "d1 2 m"]:
     neighbors = np.full((dims + 1, 2, len(codes)), len(codes), np.int32)
     for axis in range(dims + 1):

@@ -67,7 +67,7 @@ def near_boundary(
 
 def scores(
     counts: Int[np.ndarray, "k k"], *, convention: str = "caffe"
-) -> dict[str, float | Float[np.ndarray, "k"]]:
+) -> dict[str, float | Float[np.ndarray, " k"]]:
     """Computes pixel_acc, mean_acc, mean_iou, fw_iou, and class_iou (NaN where it is not defined).
 
     Args:
@@ -99,6 +99,6 @@ def scores(
     }
 
 
-def _mean(values: Float[np.ndarray, "k"]) -> float:
+def _mean(values: Float[np.ndarray, " k"]) -> float:
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")

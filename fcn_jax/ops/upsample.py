@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from fcn_jax.ops.geometry import Size, Upscore, is_symbolic, output_size
 
 
-def bilinear_kernel(size: int) -> Float[np.ndarray, "{size}"]:
+def bilinear_kernel(size: int) -> Float[np.ndarray, " {size}"]:
     """Makes the taps of the FCN release's bilinear kernel along one axis; float64."""
     factor = (size + 1) // 2
     center = factor - 1 if size % 2 else factor - 0.5

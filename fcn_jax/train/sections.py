@@ -6,6 +6,7 @@ differs. Takers are imported when they are asked, so that everything in this roo
 file.
 """
 
+import difflib
 import importlib
 import inspect
 import re
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from fcn_jax.errors import UserError, did_you_mean
+from fcn_jax.errors import ABBREVIATIONS, UserError, did_you_mean
 from fcn_jax.train import annotations
 from fcn_jax.train.annotations import Misfit
 
@@ -62,6 +63,12 @@ SECTIONS: Mapping[str, str] = {
     "optim": "fcn_jax.train.optimizer:make_optimizer",
     "train": "fcn_jax.train.sections:TrainOptions",
     "eval": "fcn_jax.train.evaluation:Evaluator",
+}
+
+# The names of which these two have takers.
+NAMES: Mapping[str, str] = {
+    "data": "fcn_jax.data.datasets:DATASETS",
+    "model": "fcn_jax.models.zoo:MODELS",
 }
 
 # Keywords that the caller of a taker fills in.
@@ -256,7 +263,7 @@ def fit(value: Any, key_of: Key, *, key: str, where: str) -> Any:
 
 def unknown_key(key: str, said: Mapping[str, Any], *, where: str) -> UserError:
     """Makes the answer to a key that nobody takes."""
-    section = key.rpartition(".")[0]
+    section, _, name_of_key = key.rpartition(".")
     known: dict[str, list[str]] = {}
     for name in SECTIONS:
         try:
@@ -264,14 +271,30 @@ def unknown_key(key: str, said: Mapping[str, Any], *, where: str) -> UserError:
         except UserError:  # no network, or none that is known: that is said where it is needed
             known[name] = []
     known["seed"] = []
+    hint = ""
     if known.get(section):
-        named = said.get(section, {}).get("name", "") if section in ("model", "data") else ""
+        named = said.get(section, {}).get("name", "") if section in NAMES else ""
+        hint = _find_others(section, name_of_key, than=named) if named else ""
         listing = f"known in {section}{f' of {named}' * bool(named)}: {', '.join(known[section])}"
     else:
         listing = f"known: {', '.join(known)}"
     dotted = [f"{name}.{leaf}" if leaf else name for name in known for leaf in known[name] or [""]]
-    hint = did_you_mean(key, [*dotted, *known] if "." not in key else dotted)
+    hint = hint or did_you_mean(key, [*dotted, *known] if "." not in key else dotted)
     return UserError(f"unknown key {key} in {where}{hint} ({listing})")
+
+
+def _find_others(section: str, key: str, *, than: str) -> str:
+    """Says which other networks or data sets take a key; '' if none does."""
+    module, _, table = NAMES[section].partition(":")
+    names = [*getattr(importlib.import_module(module), table)]
+    names += ["tfds:NAME"] * (section == "data")
+    key = ABBREVIATIONS.get(key, key)
+    takers = [name for name in names if key in find_keys(section, name=name)]
+    if not takers:
+        return ""
+    nearest = difflib.get_close_matches(than, takers, n=3, cutoff=0.0)
+    more = f" and {len(takers) - 3} more" if takers[3:] else ""
+    return f": {than} takes no {key}; {', '.join(nearest)}{more} {'do' if takers[1:] else 'does'}"
 
 
 def translate(config: Mapping[str, Any], *, where: str = "the experiment") -> dict[str, Any]:

@@ -6,9 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+import psutil
 from flax import struct
 
 from fcn_jax.errors import UserError
+from fcn_jax.train import parallel
 
 
 @struct.dataclass
@@ -42,9 +44,26 @@ def make_key(seed: int) -> jax.Array:
 
 
 def init_variables(key: jax.Array, model: nn.Module) -> dict[str, Any]:
-    """Initialises a network; no parameter depends on the size of an image."""
+    """Initialises a network; no parameter depends on the size of an image.
+
+    Raises:
+        UserError: If memory could not hold the parameters.
+    """
     images = jnp.zeros((1, 64, 64, 3), jnp.float32)
-    return jax.jit(lambda key: model.init(key, images, train=False))(key)
+    init = jax.jit(lambda key: model.init(key, images, train=False))
+    _check_size(jax.eval_shape(init, key))
+    return init(key)
+
+
+def _check_size(variables: Any) -> None:
+    """Raises UserError for variables, or shapes of them, that a device's memory could not hold."""
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(variables))
+    room = parallel.get_devices(count=1).memory_bytes or psutil.virtual_memory().total
+    if needed > room:
+        raise UserError(
+            "the parameters of this network take more than the memory here, "
+            f"{room / 2**30:.1f} GiB\nchoose a smaller model.width, or fewer channels"
+        )
 
 
 def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:

@@ -8,6 +8,7 @@ Source: voc-fcn16s/solve.py in shelhamer/fcn.berkeleyvision.org, which copies by
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -26,6 +27,7 @@ from fcn_jax.models.zoo import MODELS, get_model, get_weight_options
 from fcn_jax.ops.upsample import bilinear_kernel
 from fcn_jax.train import sections
 from fcn_jax.train.checkpoint import has_checkpoint
+from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import TrainState, init_variables, make_key
 from fcn_jax.train.trained import Trained, load
 from fcn_jax.weights.axes import format_layers, format_names
@@ -69,6 +71,12 @@ def init_from(
     elif weights:
         source = _read_weights(weights)
     else:
+        if model.backbone.norm and model.backbone.norm.frozen:
+            print(
+                "model.norm=frozen, but no init.weights and no init.workdir: the statistics are 0 "
+                "and 1, of no images, and stay so; model.norm=batch measures them",
+                file=sys.stderr,
+            )
         return state
     source.check_network(model)
     if differing := source.find_differing(model, skip=skip):
@@ -254,8 +262,10 @@ def _get_option(model: nn.Module, option: str) -> Any:
 
 def _read_stage(workdir: Path, step: str) -> Source:
     if not has_checkpoint(workdir / "checkpoints"):
-        # Run folders are called after their experiments, and perhaps their seeds.
-        experiment = re.sub(r"[-_.]?seed[-_]?\d+$", "", workdir.name)
+        if workdir.exists():
+            experiment = RunFolder(workdir).read_run().get("experiment", "...")
+        else:  # run folders are called after their experiments, and perhaps their seeds
+            experiment = re.sub(r"[-_.]?seed[-_]?\d+$", "", workdir.name)
         raise MissingError(
             f"init.workdir={workdir} has no checkpoint: train the stage before this one first\n"
             f"python launch.py train --config={experiment} --workdir={workdir}"

@@ -41,8 +41,14 @@ MISTAKES = {
     "--config=camvid_fcn8s --config.train.batch=3": "did you mean train.batch_size?",
     "--config=camvid_fcn8s --config.optimizer.lr=3": "did you mean optim.learning_rate?",
     "--config=camvid_fcn8s --config.steps=3": "did you mean train.num_steps?",
-    "--config=camvid_fcn8s --config.model.rates=3": "unknown key model.rates in experiment "
-    "camvid_fcn8s",
+    "--config=camvid_fcn8s --config.augment.fliip=1": "did you mean augment.flip_prob?",
+    "--config=camvid_fcn8s --config.widht=1": "did you mean model.width?",
+    "--config=camvid_fcn8s --config.model.dilation=3": "unknown key model.dilation in experiment "
+    "camvid_fcn8s: vgg16_fcn8s takes no rates; vgg16_deeplab_msc, ",
+    "--config=camvid_fcn8s --config.model.zzz=3": "unknown key model.zzz in experiment camvid_fcn8s"
+    " (known in model of vgg16_fcn8s: name, ",
+    "--config=camvid_fcn8s --config.data.val_frac=0.1": "camvid takes no val_frac; custom does",
+    "--config=camvid_fcn8s --config.data.mask_key=a": "takes no mask_key; tfds:NAME does (known in",
     "--config=camvid_fcn8s --config.model.fc6_kernal=3": "did you mean model.fc6_kernel? (known in "
     "model of vgg16_fcn8s: name, ",
     "--config=camvid_fcn8s --config.model.name=vgg16_fcn7s": "unknown model.name 'vgg16_fcn7s'",

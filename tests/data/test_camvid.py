@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fcn_jax.data import datasets
+from fcn_jax.data.files.pairs import PairReader
 from fcn_jax.data.files.pictures import read_label_file
 from fcn_jax.data.sets import camvid
 from fcn_jax.data.sets.camvid import LABELS as CAMVID
@@ -71,6 +73,16 @@ def test_changed_label_is_another_build(camvid_dir, get_camvid):
     label = np.full((16, 20), 5, np.uint8)
     save_label(camvid_dir, label)
     np.testing.assert_array_equal(get_camvid(camvid_dir).source("val")[0]["label"], label)
+
+
+def test_build_of_another_reader_is_refused(camvid_dir, get_camvid, monkeypatch):
+    get_camvid(camvid_dir).source("val")
+    built = get_camvid().source("val")[0]["label"]
+    mirror = partial(read_label_file, table={number: 11 - number for number in range(12)})
+    monkeypatch.setattr(camvid, "PairReader", partial(PairReader, read_label=mirror))
+    with pytest.raises(ValueError, match=r"read .*_05\.png otherwise .*\nremove that folder"):
+        get_camvid(camvid_dir).source("val")
+    np.testing.assert_array_equal(get_camvid().source("val")[0]["label"], built)
 
 
 def test_no_source_dir_means_the_only_build(camvid_dir, get_camvid):

@@ -7,8 +7,9 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from fcn_jax.data.files.matlab import number_from_one, read_mat_label
+from fcn_jax.data.files.matlab import read_mat_label
 from fcn_jax.data.files.problems import Problem
+from fcn_jax.data.files.value_table import number_from_one
 from fcn_jax.data.labels import LabelSet
 
 from .conftest import save_mat_label, save_sbd_label

@@ -196,11 +196,10 @@ def test_set_is_found_below_the_folder_and_from_its_own(name, inner, tmp_path, g
 
 @every_set
 def test_wrong_folder_is_answered_with_the_expected_tree(name, tmp_path, get_published):
-    tree = (
-        rf"(?s)holds none; expected.*{MATLAB_SETS[name].label_file[:8]}.*config\.data\.source_dir="
-    )
-    with pytest.raises(FileNotFoundError, match=tree):
-        get_published(name, tmp_path / "nowhere")
+    tree = rf"expected.*{MATLAB_SETS[name].label_file[:8]}.*config\.data\.source_dir="
+    for folder, what in (tmp_path, "holds none"), (tmp_path / "nowhere", "is no folder"):
+        with pytest.raises(FileNotFoundError, match=f"(?s){folder} {what}; {tree}"):
+            get_published(name, folder)
 
 
 @pytest.mark.parametrize(

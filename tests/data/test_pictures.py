@@ -17,6 +17,18 @@ COLORS = {(0, 0, 0): 0, (128, 0, 0): 1, (224, 224, 192): 255}
 LABEL = np.array([[0, 1, 1], [255, 255, 0]], np.uint8)
 
 
+def test_a_table_says_what_the_numbers_of_a_palette_mean(tmp_path):
+    table = {0: 255, 1: 0, 2: 1}
+    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    picture.putpalette([9, 9, 9, 10, 20, 30, 40, 50, 60])
+    picture.save(tmp_path / "label.png")
+    label = read_label_file(tmp_path / "label.png", table=table)
+    np.testing.assert_array_equal(label.numbers, [[255, 0, 1]])
+    assert label.palette == {255: (9, 9, 9), 0: (10, 20, 30), 1: (40, 50, 60)}
+    with pytest.raises(Problem, match=r"label value 2 is not allowed \(1 pixels\)"):
+        read_label_file(tmp_path / "label.png", table={-1: 255, 0: 255, 1: 0})
+
+
 @pytest.mark.parametrize(("shape", "mode"), [((7, 5, 3), "RGB"), ((7, 5), "L")])
 def test_png_keeps_every_pixel(shape, mode):
     array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def folder(voc_dir) -> Path:
 def read_files(folder, name):
     image = np.asarray(Image.open(folder / "JPEGImages" / f"{name}.jpg"))
     return image, np.asarray(Image.open(folder / "SegmentationClass" / f"{name}.png"))
+
+
+def test_split_of_a_list_that_no_layout_has_is_refused():
+    splits = {"train": voc.Split(1, take=("voc2012/training",))}
+    with pytest.raises(ValueError, match=r"'train' of voc .*voc2012/training.*say list_names="):
+        dataclasses.replace(voc.DATA_SET, splits=splits)
 
 
 def test_voc_holds_the_files_in_list_order(voc_dir, folder, get_voc):
@@ -173,7 +180,7 @@ def test_read_sbd_label_rejects_what_is_no_label(tmp_path, segmentation):
 
 
 def test_voc_rejects_folder_without_any_part(tmp_path, get_voc):
-    with pytest.raises(FileNotFoundError, match="(?s)nowhere holds none.*JPEGImages.*source_dir="):
+    with pytest.raises(FileNotFoundError, match="(?s)where is no folder.*JPEGImages.*source_dir="):
         get_voc(tmp_path / "nowhere")
 
 

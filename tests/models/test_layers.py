@@ -10,6 +10,12 @@ from fcn_jax.ops.conv.conv import conv
 from fcn_jax.ops.geometry import Window
 
 
+def test_a_layer_without_channels_is_refused():
+    blob = Blob(jnp.zeros((1, 4, 4, 3)))
+    with pytest.raises(ValueError, match="layer score has 0 channels: .*model.width"):
+        Conv(0, Window(1), name="score").init(jax.random.key(0), blob, train=False)
+
+
 @pytest.mark.parametrize(("frozen", "train"), [(True, True), (True, False), (False, False)])
 def test_stored_statistics_normalise_by_their_formula_and_so_do_the_gradients(rng, frozen, train):
     layer, norm = Window(3, pad=1), NormSpec(frozen=frozen, epsilon=0.1)

@@ -101,6 +101,31 @@ def test_missing_stage_is_told_with_the_command_that_makes_it(tmp_path):
     assert not workdir.exists()
 
 
+def test_a_folder_without_a_run_is_no_stage(tmp_path):
+    model = get_model("vgg16_fcn16s", num_classes=2)
+    with pytest.raises(FileNotFoundError, match=f"^{tmp_path} is no run folder"):
+        init_from(NOTHING, model, workdir=str(tmp_path))
+
+
+def test_a_stage_that_was_cut_off_names_its_own_experiment(tmp_path):
+    model = get_model("vgg16_fcn16s", num_classes=2)
+    (tmp_path / "run.json").write_text('{"experiment": "voc_fcn32s"}')
+    with pytest.raises(FileNotFoundError, match=f"--config=voc_fcn32s --workdir={tmp_path}$"):
+        init_from(NOTHING, model, workdir=str(tmp_path))
+
+
+@pytest.mark.parametrize("norm", ["frozen", "batch", "none"])
+def test_frozen_statistics_of_no_images_are_remarked_on(norm, capsys):
+    model = get_model("vgg16_fcn32s", num_classes=2, norm=norm)
+    assert init_from(NOTHING, model) is NOTHING
+    assert ("of no images" in capsys.readouterr().err) == (norm == "frozen")
+
+
+def test_parameters_beyond_memory_are_refused():
+    with pytest.raises(ValueError, match=r"take more than the memory .*GiB\n.*model\.width"):
+        make("resnet18_fcn32s", num_classes=2, width=1e6)
+
+
 def test_init_rejects_two_sources():
     setup = make_setup(stage("vgg16_fcn32s"))
     with pytest.raises(ValueError, match="init.workdir=a and init.weights=b: give one"):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fcn_jax.data.files.problems import Problem
 from fcn_jax.data.files.storage import Storage, decode, open_picture, to_png
+from fcn_jax.data.files.value_table import look_up
 from fcn_jax.data.labels import Color
 from fcn_jax.errors import UserError
 
@@ -121,7 +122,11 @@ def read_image_file(path: Path, *, data: bytes | None = None) -> ImageFile:
 
 
 def read_label_file(
-    path: Path, *, colors: Mapping[Color, int] | None = None, data: bytes | None = None
+    path: Path,
+    *,
+    colors: Mapping[Color, int] | None = None,
+    table: Mapping[int, int] | None = None,
+    data: bytes | None = None,
 ) -> LabelFile:
     """Reads a label file as the numbers that it stores: grey level (L) or palette index (P).
 
@@ -129,6 +134,8 @@ def read_label_file(
         path: Where the file is.
         colors: Label value of each (red, green, blue). With it, RGB files are read by colour, and a
             palette file is refused if its palette gives one of these colours to another number.
+        table: Label of each number that an L or P file stores; without it, the numbers are the
+            labels.
         data: Bytes of the file, if it is not on disk: then `path` is only its name.
 
     Raises:
@@ -142,14 +149,18 @@ def read_label_file(
         array = np.asarray(picture)
         if storage.mode == "RGB":
             return LabelFile(_colors_to_label(path, array, colors), "colours", {}, orientation)
-        if storage.mode == "L":
-            return LabelFile(array, "grey", {}, orientation)
-        entries = np.reshape(picture.getpalette(), (-1, 3))
-        palette = _used_colors(array, entries)
-        if (entries == entries[:, :1]).all():
-            _check_greys(path, palette, colors or {})
+        palette = {}
+        if storage.mode == "P":
+            entries = np.reshape(picture.getpalette(), (-1, 3))
+            palette = _used_colors(array, entries)
+            if (entries == entries[:, :1]).all():
+                _check_greys(path, palette, {} if table else colors or {})
+        if table is not None:
+            palette = {table[number]: palette[number] for number in palette if number in table}
+            array = look_up(path, array, table)
         _check_palette(path, palette, colors or {})
-        return LabelFile(array, "palette", palette, orientation)
+        kind = "palette" if storage.mode == "P" else "grey"
+        return LabelFile(array, kind, palette, orientation)
 
 
 def _refuse_label(path: Path, storage: Storage, *, has_colors: bool) -> Problem | None:

@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fcn_jax.data.files.problems import MissingFile, OnProblem, refuse
 from fcn_jax.data.files.survey import Part, Place, Survey
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets import records
 from fcn_jax.data.sets.builds import FolderBuilder, FolderConfig, find_only_build, make_config
 from fcn_jax.data.sets.dataset import Dataset
+from fcn_jax.errors import UserError
 
 
 class FolderSet(abc.ABC):
@@ -160,6 +163,8 @@ class FolderReader:
         # Worker processes that read it get no survey to carry.
         builder = self._open(dataclasses.replace(config, survey=None))
         if builder.info.splits:
+            if config.survey:
+                _check_readers_agree(builder, config.survey)
             return builder
         num_images = sum(map(len, config.ids.values()))
         records.build(
@@ -173,6 +178,20 @@ class FolderReader:
             return FolderBuilder(
                 config=config, data_dir=self._data_dir or None, file_format=records.FILE_FORMAT
             )
+
+
+def _check_readers_agree(builder: FolderBuilder, part: Part) -> None:
+    """Raises UserError if the first label reads otherwise now than when the part was built.
+
+    A build is named by the files that it is made from, not by the code that reads them.
+    """
+    listed, (pair, *_) = next((name, pairs) for name, pairs in part.pairs.items() if pairs)
+    built = records.RecordSource(builder, listed)[0]["label"]
+    if not np.array_equal(built, part.read_pair(pair).label.numbers):
+        raise UserError(
+            f"{builder.data_path} was built by code that read {pair.label_file} otherwise than "
+            "today's\nremove that folder and give the same command again: it is built anew"
+        )
 
 
 def _list_ids(part: Part | FolderConfig) -> Iterator[tuple[str, Sequence[Any]]]:

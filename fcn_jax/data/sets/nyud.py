@@ -8,7 +8,8 @@ which trains on `trainval` and scores on `test`.
 
 from functools import partial
 
-from fcn_jax.data.files.matlab import number_from_one, read_mat_label
+from fcn_jax.data.files.matlab import read_mat_label
+from fcn_jax.data.files.value_table import number_from_one
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets.splits import FolderLayout, PublishedSet, Split
 
@@ -38,7 +39,7 @@ LAYOUT = FolderLayout(
     read_label=partial(
         read_mat_label, variable="segmentation", table=number_from_one(LABELS, void=(0,))
     ),
-    splits=("train", "val", "test"),
+    list_names=("train", "val", "test"),
 )
 
 DATA_SET = PublishedSet(

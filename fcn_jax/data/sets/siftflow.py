@@ -10,7 +10,8 @@ of the released FCN.
 
 from functools import partial
 
-from fcn_jax.data.files.matlab import number_from_one, read_mat_label
+from fcn_jax.data.files.matlab import read_mat_label
+from fcn_jax.data.files.value_table import number_from_one
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets.splits import FolderLayout, PublishedSet, Split
 
@@ -44,7 +45,7 @@ def _make_set(
         images=f"Images/{SCENES}/{{}}.jpg",
         label_files=f"{folder}/{SCENES}/{{}}.mat",
         read_label=partial(read_mat_label, variable="S", table=number_from_one(labels, void=void)),
-        splits=("trainval", "test"),
+        list_names=("trainval", "test"),
     )
     return PublishedSet(
         name=name,

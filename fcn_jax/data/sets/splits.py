@@ -39,8 +39,8 @@ class FolderLayout:
         label_files: Label files in that folder, with {} for the id.
         read_label: Reader of a label file; it takes the table too, if there is `read_table`.
         read_table: Reader of the table, for labels whose values files of the folder explain.
-        splits: Names of the lists that must be there.
-        subsets: Names of lists that may lie beside them.
+        list_names: Names of the lists that must be there, and between them name every image.
+        subsets: Names of lists of some of these images, which may lie beside them.
     """
 
     name: str
@@ -51,7 +51,7 @@ class FolderLayout:
     label_files: str
     read_label: Callable[..., LabelFile]
     read_table: Callable[[Path, OnProblem], Table] | None = None
-    splits: tuple[str, ...] = ("train", "val")
+    list_names: tuple[str, ...] = ("train", "val")
     subsets: tuple[str, ...] = ()
 
     def find(self, source_dir: Path) -> Path | None:
@@ -102,9 +102,9 @@ class FolderLayout:
                         kind="missing folder",
                     )
                 )
-        lists: dict[str, list[Pair]] = {split: [] for split in self.splits}
-        for split, pairs in lists.items():
-            list_file = folder / self.lists.format(split)
+        lists: dict[str, list[Pair]] = {listed: [] for listed in self.list_names}
+        for listed, pairs in lists.items():
+            list_file = folder / self.lists.format(listed)
             if not list_file.is_file():
                 on_problem(
                     MissingFile(
@@ -194,6 +194,19 @@ class PublishedSet(FolderSet):
     splits: Mapping[str, Split]
     disjoint: Sequence[tuple[str, str]]
     second_choices: Mapping[str, Split] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lists = [
+            f"{layout.name}/{name}"
+            for layout in self.layouts
+            for name in (*layout.list_names, *layout.subsets)
+        ]
+        for name, split in (*self.splits.items(), *self.second_choices.items()):
+            if unknown := split.lists - {*lists}:
+                raise ValueError(
+                    f"split {name!r} of {self.name} takes the lists {sorted(unknown)}, but its "
+                    f"layouts have {lists}: say list_names=(...) in FolderLayout"
+                )
 
     @property
     def part_names(self) -> tuple[str, ...]:
@@ -291,7 +304,10 @@ class PublishedSet(FolderSet):
         """Says which parts it is made from."""
         *titles, last = (layout.title for layout in self.layouts)
         titles = f"{', '.join(titles)} and {last}" if titles else last
-        where = f"{source_dir} holds none" if source_dir else "it needs source_dir: none is built"
+        where = "it needs source_dir: none is built"
+        if source_dir:
+            there = os.path.isdir(os.path.expanduser(source_dir))
+            where = f"{source_dir} {'holds none' if there else 'is no folder'}"
         return MissingFile(
             f"data set {self.name!r} is made from the files of {titles}, and {where}; expected\n"
             f"{self.expected_files}",
