@@ -4,8 +4,8 @@ import argparse
 import json
 import sys
 import warnings
-from pathlib import Path
 
+from fcn_jax.atomic_file import local_path, write_text
 from fcn_jax.commands import experiments
 
 HELP = "check a folder of images and labels: every problem, and what the labels hold"
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     report = make_report(args.experiment, config, checkup)
     print_report(report, see_all=not args.output)
     if args.output:
-        Path(args.output).write_text(json.dumps(without_nan(report), indent=1) + "\n")
+        write_text(local_path(args.output), json.dumps(without_nan(report), indent=1) + "\n")
         print(f"everything is in {args.output}")
     if report["ok"]:
         following = args.command_line.replace(" check_data ", " prepare ", 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fcn_jax.atomic_file import local_path, write_text
 from fcn_jax.errors import UserError
 from fcn_jax.reports.comparison import (
     decimals,
@@ -58,12 +59,12 @@ def run(args: argparse.Namespace) -> None:
     if differences:
         print(f"warning: not a like-for-like comparison: {differences}", file=sys.stderr)
 
-    output = Path(args.output)
+    output = local_path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     note = _draw(groups, output)
     title = args.title or f"{runs[0].evaluation['dataset']} {args.split}: {len(runs)} runs compared"
     report = make_report(groups, title=title, step=args.step, differences=differences, note=note)
-    (output / "README.md").write_text(report, encoding="utf-8")
+    write_text(output / "README.md", report)
     write_csv(runs, output / "table.csv")
 
     _print_table(groups)

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fcn_jax.atomic_file import local_path, replacing
 from fcn_jax.commands import experiments
 from fcn_jax.errors import UserError
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.num < 1:
         raise UserError(f"--num={args.num} must be positive")
-    output = Path(args.output)
+    output = local_path(args.output)
     if output.suffix.lower() != ".png":
         raise UserError(f"--output={output} must end in .png")
     config = args.config.to_dict()
@@ -99,7 +100,8 @@ def _draw(
         fontsize=8,
         frameon=False,
     )
-    figure.savefig(path, dpi=160, bbox_inches="tight", pad_inches=0.05)
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=160, bbox_inches="tight", pad_inches=0.05)
 
 
 def _frame(images: "np.ndarray", *, right: int = 0, bottom: int = 0) -> "np.ndarray":

@@ -3,10 +3,10 @@
 import dataclasses
 import importlib
 import inspect
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fcn_jax.atomic_file import local_path
 from fcn_jax.data.sets.dataset import Dataset
 from fcn_jax.errors import UserError
 
@@ -79,7 +79,8 @@ def get_dataset(
     """
     open_set = _find_opener(name)
     _check_options(name, options)
-    dataset = open_set(source_dir, os.path.expanduser(data_dir), **options)
+    source_dir, data_dir = (folder and str(local_path(folder)) for folder in (source_dir, data_dir))
+    dataset = open_set(source_dir, data_dir, **options)
     return dataset.select(classes) if classes else dataset
 
 
@@ -117,7 +118,7 @@ def survey_folder(
     if not source_dir:
         raise UserError("which folder is meant? --config.data.source_dir=FOLDER")
     _check_options(name, options)
-    return found.survey(source_dir, on_problem=on_problem, **options)
+    return found.survey(str(local_path(source_dir)), on_problem=on_problem, **options)
 
 
 def _find_opener(name: str) -> Callable[..., Dataset]:

@@ -41,4 +41,4 @@ def save_label_png(
 
     image = Image.fromarray(np.asarray(label, np.uint8), mode="P")
     image.putpalette(full_palette(colors).tobytes())
-    image.save(path)
+    image.save(path, "PNG")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fcn_jax.atomic_file import replacing
 from fcn_jax.reports.runs import SCORES, Group, Run
 
 # The network is what is compared; the others are reported from the evaluations.
@@ -90,7 +91,7 @@ def make_report(
 def write_csv(runs: Sequence[Run], path: Path) -> None:
     """Writes one line for each run; what is not defined, such as an absent class, is empty."""
     rows = [_csv_row(run) for run in runs]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -7,6 +7,7 @@ are in inches.
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,9 +16,10 @@ from matplotlib.figure import Figure  # not pyplot: no window, no state
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
-from PIL import Image
 
+from fcn_jax.atomic_file import replacing
 from fcn_jax.reports.runs import SCORES, Group
+from fcn_jax.train.run_folder import open_picture
 
 # Okabe and Ito (2008): told apart with any colour vision. Its yellow is left out (too pale on
 # white) and black comes last. Markers repeat with another period, so that 8 + n differ too.
@@ -85,7 +87,7 @@ def draw_curves(groups: Sequence[Group], path: Path) -> None:
         axes.locator_params(axis="x", nbins=5)
         axes.xaxis.set_major_formatter("{x:,.0f}")
     _add_legend(figure, handles)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 @matplotlib.rc_context(_STYLE)
@@ -117,7 +119,7 @@ def draw_class_iou(groups: Sequence[Group], path: Path) -> None:
     axes.set_xlabel(f"IoU on {first.evaluation['split']}")
     axes.grid(axis="x")
     _add_legend(figure, handles)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 @matplotlib.rc_context(_STYLE)
@@ -127,7 +129,7 @@ def draw_predictions(groups: Sequence[Group], path: Path, *, ids: Sequence[str])
     All are in the colours of the first truth: other files may have those of another day.
     """
     runs = [group.first for group in groups]
-    with Image.open(runs[0].sample_files(ids[0])[1]) as truth:
+    with open_picture(runs[0].sample_files(ids[0])[1]) as truth:
         palette = np.array(truth.getpalette("RGB"), np.uint8).reshape(-1, 3)
     rows, used = [], set()
     for image_id in ids:
@@ -159,12 +161,16 @@ def draw_predictions(groups: Sequence[Group], path: Path, *, ids: Sequence[str])
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=fontsize, fontweight="normal", loc="center", pad=4)
     _add_legend(figure, handles, "outside lower center", handlelength=1.2, handleheight=1.0)
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.05)
+    _save(figure, path, bbox_inches="tight", pad_inches=0.05)
+
+
+def _save(figure: Figure, path: Path, **options: Any) -> None:
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", **options)
 
 
 def _read(file: Path) -> np.ndarray:
-    with Image.open(file) as picture:
-        return np.asarray(picture)
+    return np.asarray(open_picture(file))
 
 
 def _look(index: int) -> dict[str, str]:

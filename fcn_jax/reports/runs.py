@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_jax.errors import MissingError, UserError
-from fcn_jax.train.run_folder import RunFolder
+from fcn_jax.train.run_folder import Number, RunFolder, check_keys
 
 SCORES = {
     "mean_iou": "mean IoU",
@@ -22,6 +22,18 @@ SCORES = {
     "mean_acc": "mean acc",
     "fw_iou": "fw IoU",
 }
+
+# What a report says of a run, wherever it is from.
+_INFO = {"experiment": str, "seed": int, "num_params": int}
+_LAUNCH = {
+    "command": str, "start_step": int, "devices": list, "machine": str, "python": str,
+    "versions": dict, "git_commit": str, "git_dirty": bool,
+}  # fmt: skip
+_LINE = {"loss": Number, "images_per_s": Number}
+_EVALUATION = {
+    "dataset": str, "split": str, "num_images": int, "convention": str, "class_names": list,
+    "counts": list, **dict.fromkeys(SCORES, Number),
+}  # fmt: skip
 
 _MAX_SAMPLES = 6
 
@@ -103,7 +115,7 @@ class Group:
 
     @property
     def seeds(self) -> list[int]:
-        return [run.config["seed"] for run in self.runs]
+        return [run.conditions["seed"] for run in self.runs]
 
     @property
     def boundary_iou(self) -> np.ndarray:
@@ -124,7 +136,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Puts runs of the same experiment together, groups in the order of their first runs."""
     groups: list[dict[int, Run]] = []
     for run in runs:
-        seed, same = run.config["seed"], _all_but_seed(run)
+        seed, same = run.conditions["seed"], _all_but_seed(run)
         for group in groups:
             if seed not in group and same == _all_but_seed(next(iter(group.values()))):
                 group[seed] = run
@@ -193,6 +205,14 @@ def read_run(path: Path, *, name: str, split: str, step: str) -> Run:
     folder = RunFolder(path)
     info, config = folder.read_run(), folder.read_config()
     evaluations = folder.read_evals(split)
+    check_keys(info, _INFO, where=folder.path / "run.json")
+    for launch in info["launches"]:
+        check_keys(launch, _LAUNCH, where=folder.path / "run.json")
+    train_log = folder.read_metrics("train")
+    for line in train_log:
+        check_keys(line, _LINE, where=folder.path / "metrics.jsonl")
+    for at, evaluation in evaluations.items():
+        check_keys(evaluation, _EVALUATION, where=folder.eval_file(split, at))
     chosen = _choose_step(evaluations, step)
     if chosen is None:
         which = f"step {step}" if step.isdecimal() else f"the {step} step"
@@ -209,7 +229,7 @@ def read_run(path: Path, *, name: str, split: str, step: str) -> Run:
         config=config,
         conditions=folder.read_conditions(),
         info=info,
-        train_log=folder.read_metrics("train"),
+        train_log=train_log,
         evaluations=evaluations,
         step=chosen,
         scores=_check_scores(evaluations[chosen], file),
@@ -237,6 +257,7 @@ def _check_scores(evaluation: dict, path: Path) -> dict:
 def _boundary_iou(evaluation: dict, path: Path) -> float:
     if "boundary_counts" not in evaluation:
         return float("nan")  # made before there was this score
+    check_keys(evaluation, {"boundary_iou": Number}, where=path)
     iou = _scores(evaluation, "boundary_counts", path)["mean_iou"]
     _check_score(iou, evaluation["boundary_iou"], "boundary IoU", path)
     return iou
@@ -246,11 +267,14 @@ def _scores(evaluation: dict, key: str, path: Path) -> dict:
     # Here and not above: metrics imports jax, which --help and the errors before need not await.
     from fcn_jax.ops import metrics
 
-    counts = np.array(evaluation[key], np.int64)
-    num_classes = len(evaluation["class_names"])
-    if counts.shape != (num_classes, num_classes):
-        raise UserError(f"{path} has {key} of shape {counts.shape} for {num_classes} classes")
-    return metrics.scores(counts, convention=evaluation["convention"])
+    try:
+        counts = np.array(evaluation[key], np.int64)
+        num_classes = len(evaluation["class_names"])
+        if counts.shape != (num_classes, num_classes) or (counts < 0).any():
+            raise ValueError(f"its {key} are of shape {counts.shape} for {num_classes} classes")
+        return metrics.scores(counts, convention=evaluation["convention"])
+    except (ValueError, TypeError, OverflowError, KeyError) as error:
+        raise UserError(f"{path} is damaged: {error}; evaluate again") from error
 
 
 def _check_score(computed: float, stored: float | None, label: str, path: Path) -> None:

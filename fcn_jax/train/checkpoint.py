@@ -2,19 +2,44 @@
 
 States are saved as host arrays, without a trace of the devices they came from, so that a run of
 eight devices can be resumed on one.
+
+checkpoints/<step>/state/           the arrays, as Orbax writes them
+checkpoints/<step>/checksums.json   CRC-32 of every file; runs of before have none
+checkpoints/<step>/metrics/metrics  the mean IoU of the state, once it is known
+checkpoints/<step>.new, <step>.old  half written, half removed
+
+A folder that has the name of a step was written, read back and compared before it got the name.
 """
 
+import contextlib
+import json
+import logging
 import math
+import os
+import re
+import shlex
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from fcn_jax.atomic_file import as_system_error, sync, write_text
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.train import parallel
 
-_METRIC = "mean_iou"
+_CHUNK_BYTES = 2**24
+_STEP = re.compile(r"0|[1-9][0-9]*")
+_HALF = re.compile(r"[0-9]+\.(new|old|orbax-checkpoint-tmp).*")
+
+
+class _Damage(Exception):
+    """What is wrong with the bytes of a checkpoint."""
 
 
 class Checkpoints:
@@ -26,47 +51,72 @@ class Checkpoints:
 
     Raises:
         MissingError: If the caller only reads and there is no checkpoint.
+        UserError: If Orbax cannot write to such a path here.
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False):
         self._folder = Path(folder).absolute()
         if read_only and not has_checkpoint(self._folder):
             raise MissingError(f"there is no checkpoint in {self._folder}; train first")
-        keep = ocp.checkpoint_managers
+        if not read_only:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._remove_halves()
+        self._descriptor = os.open(self._folder, os.O_RDONLY)
+        self._root = _find_plain_path(self._folder, self._descriptor)
+        self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler("state"))
 
-        # BestN alone would delete the newest one whenever it is not the best.
-        policy = keep.AnyPreservationPolicy([keep.LatestN(1), keep.BestN(n=1, get_metric_fn=_rank)])
-        options = ocp.CheckpointManagerOptions(
-            best_fn=_rank,
-            preservation_policy=policy,
-            create=not read_only,
-            cleanup_tmp_directories=not read_only,  # of a run that was killed, or of one that runs
-            enable_async_checkpointing=False,
-        )
-        self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=("state",))
+    def save(self, step: int, state: Any) -> None:
+        """Saves a replicated state; then removes what is neither the newest nor the best.
 
-    def save(self, step: int, state: Any, *, mean_iou: float | None = None) -> None:
-        """Saves a replicated state; one without a score is never the best."""
-        metrics = {_METRIC: -math.inf if mean_iou is None or math.isnan(mean_iou) else mean_iou}
-        saved = self._manager.save(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(parallel.host_copy(state))),
-            metrics=metrics,
-            force=True,
-        )
-        if not saved:
-            raise RuntimeError(f"checkpoint {step} was not saved in {self._folder}")
+        Raises:
+            UserError: If a value is not finite, or what was written cannot be read back. The
+                checkpoints of before are kept.
+        """
+        state = parallel.host_copy(state)
+        leaves = _name_leaves(state)
+        self._check_finite(step, leaves)
+        written = f"{step}.new"
+        try:
+            with _quiet_orbax():
+                self._orbax.save(
+                    self._root / written,
+                    args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
+                )
+            if differing := _find_differing(leaves, _name_leaves(self._load(written))):
+                raise UserError(
+                    f"checkpoint {step} was written to {self._folder}, and another {differing} is "
+                    f"read from there; {self._describe_kept()}\n"
+                    "look after the disk, and give the same command again"
+                )
+            _seal(self._folder / written)
+            (self._folder / written).rename(self._folder / str(step))
+            sync(self._folder)
+        except Exception as error:
+            self._remove_halves()
+            if isinstance(error, OSError) and error.filename is not None:
+                error.filename = str(error.filename).replace(str(self._root), str(self._folder))
+            raise as_system_error(error, self._folder) from error
+        self._prune()
+
+    def score(self, step: int, mean_iou: float) -> None:
+        """Notes the mean IoU of a checkpoint, which decides which is the best; NaN never is."""
+        file = self._score_file(step)
+        file.parent.mkdir(exist_ok=True)
+        text = json.dumps(mean_iou)
+        write_text(file, f'{{"mean_iou": {text}, "crc32": "{zlib.crc32(text.encode()):08x}"}}\n')
+        self._prune()
+
+    def is_scored(self, step: int) -> bool:
+        """Says whether the mean IoU of a checkpoint is known."""
+        try:
+            return self._read_score(step) is not None
+        except UserError:  # damaged: it has to be found again
+            return False
 
     @property
     def latest_step(self) -> int | None:
         """The newest checkpoint's step; None if there is none."""
-        return self._manager.latest_step()
-
-    def read_variables(self, step: int) -> dict[str, Any]:
-        """Reads the params and batch_stats of a network, as host arrays."""
-        item = ocp.args.Composite(state=ocp.args.StandardRestore())
-        state = self._manager.restore(step, args=item)["state"]
-        return {name: state[name] or {} for name in ("params", "batch_stats")}
+        return max(list_steps(self._folder), default=None)
 
     def find_step(self, which: str) -> int:
         """Returns the step of `last`, `best`, or a number as text.
@@ -74,66 +124,290 @@ class Checkpoints:
         Raises:
             UserError: If there is no such checkpoint.
         """
-        steps = sorted(self._manager.all_steps())
-        if which == "last":
+        steps = list_steps(self._folder)
+        if which == "last" and steps:
             return steps[-1]
-        if which == "best":
-            return self._manager.best_step()
-        if which.isdigit() and int(which) in steps:
+        if which == "best" and steps:
+            return max(steps, key=lambda step: (_rank(self._read_score(step)), step))
+        if _STEP.fullmatch(which) and int(which) in steps:
             return int(which)
         raise UserError(
             f"no checkpoint {which!r} in {self._folder}; there are: last, best, "
             f"{', '.join(map(str, steps))}"
         )
 
+    def read_variables(self, which: str) -> tuple[int, dict[str, Any]]:
+        """Reads the params and batch_stats of a network, as host arrays.
+
+        Args:
+            which: `last`, `best`, or a step as text.
+
+        Returns:
+            The step, and the variables.
+        Raises:
+            UserError: If there is no such checkpoint, or it is damaged.
+        """
+        while True:
+            step = self.find_step(which)
+            try:
+                state = self._read(step)
+            except _Damage as damage:
+                if (self._folder / str(step)).exists():
+                    raise self._explain(step, damage) from damage
+                # A training has removed it, and saved a newer one before that.
+            else:
+                return step, {name: state[name] or {} for name in ("params", "batch_stats")}
+
     def restore(self, step: int, like: Any) -> Any:
         """Reads a state of the same shapes as `like`, as host arrays.
 
         Raises:
-            UserError: If the checkpoint is of another network.
+            UserError: If the checkpoint is damaged, or is of another network.
         """
-        target = parallel.host_copy(like)
         try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._misfit(step, str(error).strip().splitlines()[0][:200]) from error
-        # Orbax restores whatever shape it finds.
-        self._check_shapes(step, restored["state"], like=target)
-        return restored["state"]
-
-    def _check_shapes(self, step: int, found: Any, *, like: Any) -> None:
-        theirs, ours = (
-            {_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-            for tree in (found, like)
-        )
-        for name in sorted(theirs | ours):
-            if theirs.get(name) != ours.get(name):
-                there, here = (shapes.get(name, "missing") for shapes in (theirs, ours))
-                raise self._misfit(step, f"{name} is {there} there, {here} here")
-
-    def _misfit(self, step: int, reason: str) -> UserError:
-        return UserError(f"checkpoint {step} in {self._folder} does not fit this network: {reason}")
+            there, here = _name_leaves(self._read(step)), _name_leaves(like)
+        except _Damage as damage:
+            raise self._explain(step, damage) from damage
+        for name in sorted(there | here):
+            theirs, ours = (_describe(leaves.get(name)) for leaves in (there, here))
+            if theirs != ours:
+                raise UserError(
+                    f"checkpoint {step} in {self._folder} does not fit this network: {name} is "
+                    f"{theirs} there, {ours} here"
+                )
+        return jax.tree.unflatten(jax.tree.structure(like), [there[name] for name in here])
 
     def close(self) -> None:
-        """Waits until everything is written."""
-        self._manager.close()
+        """Lets go of the folder."""
+        self._orbax.close()
+        os.close(self._descriptor)
 
+    def _remove_halves(self) -> None:
+        """Removes what a kill or a full disk left."""
+        for path in self._folder.iterdir():
+            if _HALF.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
-def _name(path: tuple) -> str:
-    return "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
+    def _load(self, name: str) -> Any:
+        with _quiet_orbax():
+            item = ocp.args.Composite(state=ocp.args.StandardRestore())
+            return self._orbax.restore(self._root / name, args=item)["state"]
 
+    def _read(self, step: int) -> Any:
+        """Reads a state, and finds before that its files are those that were saved."""
+        _check_seal(self._folder / str(step))
+        try:
+            state = self._load(str(step))
+        except (PermissionError, MemoryError):
+            raise
+        except Exception as error:  # of any kind: whatever a parser says of what it cannot read
+            raise _Damage(_first_line(error).replace(str(self._root), str(self._folder))) from error
+        if not isinstance(state, dict) or not {"params", "batch_stats"} <= state.keys():
+            raise _Damage("it lacks params or batch_stats")
+        return state
 
-def _rank(metrics: dict[str, float]) -> float:
-    return metrics[_METRIC]
+    def _explain(self, step: int, damage: _Damage) -> UserError:
+        """Makes the answer to damage: which checkpoint is whole, and how to go on from it."""
+        others = [other for other in list_steps(self._folder) if other != step]
+        whole = next(filter(self._is_whole, reversed(others)), None)
+        remove = f"after rm -r {shlex.quote(str(self._folder / str(step)))} training goes on from"
+        way_out = (
+            f"no other checkpoint there is whole: {remove} step 0"
+            if whole is None
+            else f"checkpoint {whole} is whole: step={whole} reads it, and {remove} there"
+        )
+        return UserError(f"checkpoint {step} in {self._folder} is damaged: {damage}\n{way_out}")
+
+    def _is_whole(self, step: int) -> bool:
+        try:
+            self._read(step)
+        except _Damage:
+            return False
+        return True
+
+    def _check_finite(self, step: int, leaves: Mapping[str, np.ndarray]) -> None:
+        for name, leaf in leaves.items():
+            if not np.isfinite(leaf).all():
+                raise UserError(
+                    f"{name} is not finite after step {step}: the state is not saved in "
+                    f"{self._folder}, and {self._describe_kept()}\n"
+                    "lower optim.learning_rate and train in another --workdir"
+                )
+
+    def _describe_kept(self) -> str:
+        latest = self.latest_step
+        return "there is no checkpoint yet" if latest is None else f"checkpoint {latest} is kept"
+
+    def _prune(self) -> None:
+        steps = list_steps(self._folder)
+        try:
+            kept = {steps[-1], self.find_step("best")}
+        except UserError:  # not known which is the best, until it is scored again
+            return
+        for step in {*steps} - kept:
+            gone = self._folder / f"{step}.old"
+            (self._folder / str(step)).rename(gone)  # a half of it is never taken for a whole
+            shutil.rmtree(gone)
+
+    def _score_file(self, step: int) -> Path:
+        return self._folder / str(step) / "metrics" / "metrics"
+
+    def _read_score(self, step: int) -> float | None:
+        """Reads the mean IoU of a checkpoint; None if it is not known."""
+        file = self._score_file(step)
+        try:
+            entry = _read_json(file)
+        except FileNotFoundError:
+            return None
+        score = entry.get("mean_iou")
+        checksum = f"{zlib.crc32(json.dumps(score).encode()):08x}"
+        # Runs of before have no checksum here, and -Infinity for what is not known.
+        if (
+            not isinstance(score, int | float)
+            or entry.keys() - {"mean_iou", "crc32"}
+            or entry.get("crc32", checksum) != checksum
+        ):
+            raise UserError(
+                f"{file} is damaged: it does not say the score of checkpoint {step}, so nobody "
+                "knows which is the best\n"
+                f"--step=last and --step=NUMBER need no score; there are: "
+                f"{', '.join(map(str, list_steps(self._folder)))}"
+            )
+        return None if score == -math.inf else float(score)
 
 
 def has_checkpoint(folder: Path) -> bool:
     """Tells whether there is a checkpoint in a folder."""
-    return find_newest_step(folder) > 0
+    return bool(list_steps(folder))
 
 
 def find_newest_step(folder: Path) -> int:
     """Returns the step of the newest checkpoint in a folder; 0 if there is none."""
-    return max(ocp.utils.checkpoint_steps(folder), default=0) if folder.is_dir() else 0
+    return max(list_steps(folder), default=0)
+
+
+def list_steps(folder: Path) -> list[int]:
+    """Lists the steps of all checkpoints in a folder, in order."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in found if _STEP.fullmatch(path.name) and path.is_dir())
+
+
+def _find_plain_path(folder: Path, descriptor: int) -> Path:
+    """Finds a path of an open folder that Orbax takes for a path.
+
+    Orbax takes brackets for a pattern, a backslash for a slash, and `gs:/` for a cloud.
+    """
+    alias = Path(f"/proc/self/fd/{descriptor}")
+    if alias.exists():
+        return alias
+    if strange := {*str(folder)} & {*"[]*?\\:"}:
+        raise UserError(
+            f"{folder} has {' '.join(sorted(strange))} in its path, with which checkpoints cannot "
+            "be written on this system; choose another --workdir"
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def _quiet_orbax() -> Iterator[None]:
+    """Silences the log, which has a traceback for each array that could not be read or written.
+
+    What went wrong is raised as well. Then threads that have not heard of it yet go on to complain
+    that nobody listens, so that they stay silenced.
+    """
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+    level = logger.level
+
+    def tell(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    logger.setLevel(logging.CRITICAL + 1)
+    sys.unraisablehook = tell
+    try:
+        yield
+        sys.unraisablehook = hook
+    finally:
+        logger.setLevel(level)
+
+
+def _name_leaves(state: Any) -> dict[str, Any]:
+    """Lists the leaves of a tree by their paths, which a tree as Orbax reads it shares."""
+    return {
+        "/".join(str(_key(entry)) for entry in path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+def _key(entry: Any) -> Any:
+    return next(getattr(entry, kind) for kind in ("key", "name", "idx") if hasattr(entry, kind))
+
+
+def _find_differing(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray]) -> str:
+    """Returns the first leaf that has other bits than before; '' if none has."""
+    for name in sorted(written | read):
+        leaves = [tree.get(name) for tree in (written, read)]
+        if _describe(leaves[0]) != _describe(leaves[1]) or not np.array_equal(*map(_bits, leaves)):
+            return name
+    return ""
+
+
+def _bits(leaf: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(leaf).reshape(-1).view(f"u{leaf.dtype.itemsize}")
+
+
+def _seal(folder: Path) -> None:
+    """Writes `checksums.json`, and waits until everything in a folder is on the disk.
+
+    The checkpoint before this one is removed next: a power cut must not take both.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    checksums = {str(file.relative_to(folder)): _sum_up(file) for file in files}
+    write_text(folder / "checksums.json", json.dumps(checksums, indent=1) + "\n")
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+
+
+def _check_seal(folder: Path) -> None:
+    """Raises _Damage unless the files of a checkpoint are those that were sealed."""
+    if not (folder / "checksums.json").exists():
+        return  # of a run of before
+    checksums = _read_json(folder / "checksums.json")
+    if not checksums:
+        raise _Damage("its checksums.json cannot be read")
+    for name, checksum in checksums.items():
+        try:
+            if _sum_up(folder / name) != checksum:
+                raise _Damage(f"{name} is not what was saved")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
+            raise _Damage(f"{name!r} is missing") from error
+
+
+def _sum_up(file: Path) -> str:
+    """Returns the CRC-32 of a file: the fastest sum at hand, and no bit flips unseen by it."""
+    checksum = 0
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            checksum = zlib.crc32(chunk, checksum)
+    return f"{checksum:08x}"
+
+
+def _describe(leaf: Any) -> str:
+    return "missing" if leaf is None else f"{leaf.shape} {leaf.dtype}"
+
+
+def _rank(score: float | None) -> float:
+    return -math.inf if score is None or math.isnan(score) else score
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """Reads an object; an empty one if the file is damaged."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

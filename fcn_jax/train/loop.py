@@ -38,24 +38,25 @@ def train(
     Raises:
         KeyboardInterrupt: After Ctrl-C or SIGTERM, when a checkpoint has been saved.
     """
+    run = RunFolder(workdir)
     setup = make_setup(config)
     config, options, state = setup.config, setup.options, setup.state
     if shared := setup.dataset.find_shared(options.split, config["eval"]["split"]):
         raise UserError(f"eval.split={config['eval']['split']}: {shared}")
-    run = RunFolder(workdir)
     start_step = find_newest_step(run.checkpoints_path)
     # Checks section `augment`, before the folder is touched; nothing is read yet.
     batches = make_batches(config, setup.dataset, start_step=start_step)
     if not start_step:
         state = init_from(state, setup.model, **config["init"])
-    run.open(config)
-    if start_step >= options.num_steps:
-        return None
+    run.open(config, has_steps=start_step > 0)
     checkpoints = Checkpoints(run.checkpoints_path)
     with contextlib.closing(checkpoints), contextlib.closing(batches):
+        is_scored = checkpoints.is_scored(start_step)
+        if start_step >= options.num_steps and is_scored:
+            return None
         if start_step:
             state = checkpoints.restore(start_step, like=state)
-        run.rewind_log(start_step)
+        run.rewind_log(start_step, is_scored=is_scored)
         run.begin_launch(
             command,
             devices=setup.devices.names,
@@ -70,7 +71,9 @@ def train(
             finest_stride=finest_stride(setup.rows),
         )
         state = setup.devices.replicate(state)
-        return _train(setup, run, checkpoints, state, batches, start_step=start_step)
+        return _train(
+            setup, run, checkpoints, state, batches, start_step=start_step, is_scored=is_scored
+        )
 
 
 def _train(
@@ -81,12 +84,29 @@ def _train(
     batches: Iterator[dict],
     *,
     start_step: int,
+    is_scored: bool,
 ) -> dict[str, Any]:
-    """Makes the steps after `start_step`; returns what the last evaluation reported."""
+    """Makes the steps after `start_step`; returns what the last evaluation reported.
+
+    A state is saved before it is scored: nothing that happens in an evaluation loses a step, and a
+    run that was stopped in between makes up for the evaluation when it goes on.
+    """
     options, train_step, window = setup.options, setup.make_train_step(), []
+    step = start_step
 
     def due(every: int) -> bool:
-        return step == options.num_steps or (every > 0 and step % every == 0)
+        return step == options.num_steps or (every > 0 and step > 0 and step % every == 0)
+
+    def evaluate() -> dict[str, Any]:
+        with clock.pause("eval"):
+            report = _evaluate(setup, run, state, step)
+            checkpoints.score(step, report["mean_iou"])
+        progress.say(_describe(report))
+        return report
+
+    def note_launch() -> None:
+        seconds = {"train_s": clock.train_s, "eval_s": clock.paused_s("eval")}
+        run.end_launch(end_step=step, **{key: round(s, 1) for key, s in seconds.items()})
 
     with (
         StepProgress(run.path.name, first=start_step, total=options.num_steps) as progress,
@@ -95,6 +115,9 @@ def _train(
         if start_step:
             progress.say(f"going on from step {start_step} of {run.path}")
         clock = Clock()
+        if due(options.eval_every) and not is_scored:
+            report = evaluate()
+            note_launch()
         for step in range(start_step + 1, options.num_steps + 1):
             state, sums = train_step(state, setup.devices.shard(next(batches)))
             window.append(sums)
@@ -116,17 +139,12 @@ def _train(
                 window = []
             if saving:
                 jax.block_until_ready(state)
-            if evaluating:
-                with clock.pause("eval"), _saved_if_it_fails(checkpoints, step, state):
-                    report = _evaluate(setup, run, state, step)
-                progress.say(_describe(report))
-            if saving:
                 with clock.pause("save"):
-                    mean_iou = report["mean_iou"] if evaluating else None
-                    checkpoints.save(step, state, mean_iou=mean_iou)
+                    checkpoints.save(step, state)
+            if evaluating:
+                report = evaluate()
             if logging or evaluating or stopping:
-                seconds = {"train_s": clock.train_s, "eval_s": clock.paused_s("eval")}
-                run.end_launch(end_step=step, **{key: round(s, 1) for key, s in seconds.items()})
+                note_launch()
             if stopping:
                 progress.say(f"stopped at step {step}; the same command goes on from there")
                 raise KeyboardInterrupt
@@ -143,16 +161,6 @@ def _evaluate(setup: Setup, run: RunFolder, state: TrainState, step: int) -> dic
     run.write_eval(report, result.samples, colors=np.asarray(setup.dataset.labels.colors))
     run.log(kind="eval", **{key: report[key] for key in _LOGGED})
     return report
-
-
-@contextlib.contextmanager
-def _saved_if_it_fails(checkpoints: Checkpoints, step: int, state: TrainState) -> Iterator[None]:
-    """Saves the state if what is inside of the `with` fails: training is not lost with a score."""
-    try:
-        yield
-    except BaseException:  # a second Ctrl-C among them
-        checkpoints.save(step, state)
-        raise
 
 
 def _describe(report: Mapping[str, Any]) -> str:

@@ -14,13 +14,14 @@ No other file knows these names, but for `checkpoint`, which has the last.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from fcn_jax.atomic_file import LEFTOVER, local_path, replacing, write_text
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.ops.palette import save_label_png
@@ -31,22 +32,47 @@ if TYPE_CHECKING:  # reports read run folders without importing jax
     from fcn_jax.train.evaluation import Prediction
 
 
+def open_picture(file: Path) -> Image.Image:
+    """Opens a picture of `samples/`, and reads it whole.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    try:
+        picture = Image.open(file)
+        picture.load()
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(
+            f"{file} is damaged: {error}\npython launch.py evaluate --workdir={file.parents[2]} "
+            "--step=NUMBER writes it anew"
+        ) from error
+    return picture
+
+
 class RunFolder:
     """Reads and writes the small files of a run; `checkpoint.Checkpoints` has the large ones.
 
     Reading raises MissingError where a file is missing, and UserError where it is damaged.
+
+    Raises:
+        UserError: If the path is an address such as gs://bucket/run.
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
 
     @property
     def checkpoints_path(self) -> Path:
         """The folder of the run's checkpoints."""
         return self.path / "checkpoints"
 
-    def open(self, config: Mapping[str, Any]) -> None:
+    def open(self, config: Mapping[str, Any], *, has_steps: bool) -> None:
         """Claims the folder for a resolved config, or finds that it is already this config's.
+
+        Args:
+            config: Resolved sections of the experiment, and its seed.
+            has_steps: Whether the folder has a checkpoint. One without a checkpoint and without
+                a line in its log, of a launch that failed early, is free for any config.
 
         Raises:
             UserError: If the folder belongs to another config, or holds something else.
@@ -55,11 +81,15 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; choose another --workdir")
         if not config_file.exists():
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if self.path.is_dir() and any(p.suffix != LEFTOVER for p in self.path.iterdir()):
                 raise UserError(
                     f"{self.path} is not empty and is no run folder; choose another --workdir"
                 )
             self.path.mkdir(parents=True, exist_ok=True)
+            _write_json(config_file, config)
+            return
+        log = self.path / "metrics.jsonl"
+        if not has_steps and not (log.exists() and log.stat().st_size):
             _write_json(config_file, config)
             return
         theirs, ours = self.read_conditions(), _list_conditions(config)
@@ -85,7 +115,9 @@ class RunFolder:
 
     def read_run(self) -> dict[str, Any]:
         """Returns run.json."""
-        return self._read("run.json")
+        run = self._read("run.json")
+        check_keys(run, {"launches": list}, where=self.path / "run.json")
+        return run
 
     def read_labels(self) -> LabelSet:
         """Returns the classes of the run, without its data set.
@@ -93,7 +125,10 @@ class RunFolder:
         An old run.json has none: its evaluations name them, and VOC's colour map colours them.
         """
         if labels := self.read_run().get("labels"):
-            return LabelSet.from_dict(labels)
+            try:
+                return LabelSet.from_dict(labels)
+            except (ValueError, TypeError, KeyError, OverflowError) as error:
+                raise _damaged(self.path / "run.json", error) from error
         newest = max(self.list_evals(), key=lambda name: name[1], default=None)
         if newest is None:
             raise UserError(
@@ -101,26 +136,37 @@ class RunFolder:
                 "it has not been evaluated\n"
                 f"python launch.py evaluate --workdir={self.path} notes them, from the data set"
             )
-        return LabelSet.in_voc_colors(_read_json(self.eval_file(*newest))["class_names"])
+        newest_file = self.eval_file(*newest)
+        evaluation = _read_json(newest_file)
+        check_keys(evaluation, {"class_names": list}, where=newest_file)
+        return LabelSet.in_voc_colors(list(map(str, evaluation["class_names"])))
 
     def read_metrics(self, kind: str) -> list[dict[str, Any]]:
         """Returns the lines of metrics.jsonl of a kind, `train` or `eval`, in order of steps.
 
         A step that was made twice, before and after a kill, counts as it was made last.
         """
-        file = self.path / "metrics.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         entries = {}
-        for number, line in enumerate(lines, 1):
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError as error:
-                if number == len(lines):
-                    break  # a run that was killed may leave half a line
-                raise _damaged(f"{file}, line {number}", error) from error
+        for entry, _ in self._read_log():
             if entry["kind"] == kind:
                 entries[entry["step"]] = entry
         return [entries[step] for step in sorted(entries)]
+
+    def _read_log(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Yields the entries of metrics.jsonl and their lines, less half a line of a kill."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = _check(_parse(line), {"kind": str, "step": int})
+            except ValueError as error:
+                if number == len(lines):
+                    return
+                where = f"{file}, line {number}"
+                raise UserError(
+                    f"{where} is damaged: {error}\nremove the line and give the command again"
+                ) from error
+            yield entry, line
 
     def list_evals(self) -> list[tuple[str, int]]:
         """Lists the evaluations that there are, as (split, step)."""
@@ -185,15 +231,26 @@ class RunFolder:
 
     def log(self, **entry: Any) -> None:
         """Appends a line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(_finite(entry)) + "\n")
 
-    def rewind_log(self, step: int) -> None:
-        """Drops the lines after `step`: a resumed run will write them again."""
+    def rewind_log(self, step: int, *, is_scored: bool) -> None:
+        """Drops the lines after `step`: a resumed run will write them again.
+
+        Args:
+            step: Step that the run goes on from.
+            is_scored: Whether the evaluation of this step, if it is due, is complete.
+        """
+        kept = [
+            line
+            for entry, line in self._read_log()
+            if entry["step"] < step
+            or (entry["step"] == step and (is_scored or entry["kind"] != "eval"))
+        ]
         file = self.path / "metrics.jsonl"
         if file.exists():
-            lines = file.read_text().splitlines(keepends=True)
-            file.write_text("".join(line for line in lines if _step_of(line) <= step))
+            with replacing(file) as beside:
+                beside.write_bytes(b"".join(kept))
 
     def write_eval(
         self, report: Mapping[str, Any], samples: "Sequence[Prediction]", *, colors: np.ndarray
@@ -209,9 +266,11 @@ class RunFolder:
         for sample in samples:
             image, label, pred = self.sample_files(sample.id, split=split, step=step)
             image.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sample.image).save(image)
-            save_label_png(label, sample.label, colors)
-            save_label_png(pred, sample.pred, colors)
+            with replacing(image) as beside:
+                Image.fromarray(sample.image).save(beside, "PNG")
+            for file, numbers in ((label, sample.label), (pred, sample.pred)):
+                with replacing(file) as beside:
+                    save_label_png(beside, numbers, colors)
         file = self.eval_file(split, step)
         file.parent.mkdir(exist_ok=True)
         _write_json(file, _finite(report))
@@ -236,11 +295,46 @@ def _list_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
     return list_conditions(json.loads(json.dumps(config, default=_plain)))
 
 
+Number = int | float | None  # null stands for what is not finite
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return _parse(file.read_bytes())
+    except ValueError as error:
         raise _damaged(file, error) from error
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    """Parses a JSON object."""
+    try:
+        return _check(json.loads(text.decode()), {})
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def check_keys(value: Any, form: Mapping[str, Any], *, where: str | Path) -> None:
+    """Finds that an object of a file has at least these keys, with values of these types.
+
+    Raises:
+        UserError: If it has not; the message says that `where` is damaged.
+    """
+    try:
+        _check(value, form)
+    except ValueError as error:
+        raise _damaged(where, error) from error
+
+
+def _check(value: Any, form: Mapping[str, Any]) -> dict[str, Any]:
+    keys = value if isinstance(value, dict) else None
+    if keys is None:
+        raise ValueError(f"it holds {value!r:.80}, wanted keys and values")
+    if missing := form.keys() - keys.keys():
+        raise ValueError(f"it lacks {min(missing)}")
+    wrong = [key for key, wanted in form.items() if not isinstance(keys[key], wanted)]
+    if wrong:
+        raise ValueError(f"its {wrong[0]} is {keys[wrong[0]]!r:.80}")
+    return keys
 
 
 def _damaged(what: str | Path, error: Exception) -> UserError:
@@ -248,10 +342,7 @@ def _damaged(what: str | Path, error: Exception) -> UserError:
 
 
 def _write_json(file: Path, value: Any) -> None:
-    # Written beside and moved into place, so that a kill never leaves half a file.
-    beside = file.with_suffix(".tmp")
-    beside.write_text(json.dumps(value, indent=1, default=_plain) + "\n")
-    beside.replace(file)
+    write_text(file, json.dumps(value, indent=1, default=_plain) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -269,10 +360,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
-        return math.inf  # half a line, from a kill

@@ -20,6 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from fcn_jax.atomic_file import local_path
 from fcn_jax.data.batches.transforms import pad_to
 from fcn_jax.data.files.pictures import read_image_file
 from fcn_jax.data.labels import LabelSet
@@ -128,7 +129,7 @@ def load(path: str | Path, *, step: str | int = "best", labels: LabelSet | None 
     Raises:
         UserError: If there is no trained network; the message says what there is.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     if path.is_dir():
         return _load_run(RunFolder(path), str(step), labels)
     if not path.exists():
@@ -144,8 +145,7 @@ def _load_run(folder: RunFolder, step: str, labels: LabelSet | None) -> Trained:
     run, labels = folder.read_run(), labels or folder.read_labels()
     checkpoints = Checkpoints(folder.path / "checkpoints", read_only=True)
     with contextlib.closing(checkpoints):
-        number = checkpoints.find_step(step)
-        variables = checkpoints.read_variables(number)
+        number, variables = checkpoints.read_variables(step)
     launches = run.get("launches") or [{}]
     origin = {
         "run": folder.path.absolute().name,

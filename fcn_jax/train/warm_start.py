@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fcn_jax.atomic_file import local_path
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.models.preprocess import Preprocess, name_preprocess
@@ -67,7 +68,7 @@ def init_from(
     if workdir and weights:
         raise UserError(f"init.workdir={workdir} and init.weights={weights}: give one of them")
     if workdir:
-        source = _read_stage(Path(workdir).expanduser(), step)
+        source = _read_stage(local_path(workdir), step)
     elif weights:
         source = _read_weights(weights)
     else:
@@ -274,7 +275,7 @@ def _read_stage(workdir: Path, step: str) -> Source:
 
 
 def _read_weights(path: str) -> Source:
-    if not Path(path).expanduser().exists():
+    if not local_path(path).exists():
         raise MissingError(
             f"init.weights={path} is not there: make it from a released file, or start at random "
             f"values with --config.init.weights=''\n"

@@ -7,7 +7,6 @@ Source: huggingface/safetensors, README, "Format" (eight bytes of length, a JSON
 """
 
 import json
-import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from fcn_jax.atomic_file import local_path, replacing
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.weights import caffe
 from fcn_jax.weights.memory_map import map_file, view
@@ -73,7 +73,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
 
 def check_file(path: str | Path) -> Path:
     """Returns the path if a file with content is there."""
-    path = Path(path).expanduser()
+    path = local_path(path)
     if not path.exists():
         raise MissingError(f"no file of weights at {path}")
     if not path.is_file():
@@ -117,31 +117,17 @@ def write_safetensors(
     Raises:
         UserError: The file cannot be written; the one that was there is still there.
     """
-    path = Path(path).expanduser()
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    path = local_path(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, partial, arrays, dict(metadata))
+        with replacing(path) as beside:
+            safetensors.numpy.save_file(arrays, beside, dict(metadata))
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"cannot write {path}: one of its folders is a file") from error
     except (OSError, safetensors.SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
         raise UserError(f"cannot write {path}: {reason}") from error
-
-
-def _write_whole(
-    path: Path, partial: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]
-) -> None:
-    try:
-        # safetensors lets only the owner read its files; other programs leave that to the umask.
-        partial.touch()
-        mode = partial.stat().st_mode
-        safetensors.numpy.save_file(arrays, partial, metadata)
-        partial.chmod(mode)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -286,3 +286,12 @@ def test_a_narrow_terminal_is_told_what_it_does_not_show(launch, make_run, monke
     code, out, _ = launch("compare", make_run("fcn8s"), f"--output={tmp_path / 'report'}")
     assert code == 0
     assert "too narrow here, see table.csv: " in out and "images/s" in out.split("see table.csv")[1]
+
+
+def test_empty_picture_is_told(launch, make_run, tmp_path):
+    run = make_run("fcn8s")
+    picture = next((run / "samples" / "val").glob("*.pred-1000.png"))
+    picture.write_bytes(b"")
+    code, _, err = launch("compare", run, f"--output={tmp_path / 'report'}")
+    assert code == 2 and err.startswith(f"error: {picture} is damaged: cannot identify image file")
+    assert err.endswith(f"evaluate --workdir={run} --step=NUMBER writes it anew\n")

@@ -2,7 +2,11 @@
 
 import pytest
 
-from fcn_jax.reports.runs import common_samples, short_names
+from fcn_jax.errors import UserError
+from fcn_jax.reports.comparison import make_report, write_csv
+from fcn_jax.reports.runs import common_samples, group_runs, short_names
+from fcn_jax.train.run_folder import open_picture
+from tests.mutations import mutations
 
 
 @pytest.mark.parametrize("step", ["last", "best", "400"])
@@ -37,3 +41,18 @@ def test_last_line_of_a_step_stands_and_half_a_line_is_left_out(make_run, read):
 def test_names_are_as_long_as_it_takes(tmp_path):
     folders = [tmp_path / "one/run", tmp_path / "two/run"]
     assert short_names(folders) == ["one/run", "two/run"]
+
+
+def test_damaged_run_folder_is_read_or_told(make_run, read, tmp_path):
+    """Whatever happens to a byte of it, a report is made or the user gets an answer."""
+    folder, told = make_run("fcn8s"), 0
+    for _ in mutations(folder):
+        try:
+            run = read(folder)
+            make_report(group_runs([run]), title="", step="last", differences="", note="")
+            write_csv([run], tmp_path / "table.csv")
+            for image_id in common_samples([run]):
+                list(map(open_picture, run.sample_files(image_id)))
+        except UserError:
+            told += 1
+    assert told

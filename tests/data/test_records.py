@@ -1,4 +1,6 @@
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from PIL import Image
 from fcn_jax.data.files.pairs import Pair, PairReader
 from fcn_jax.data.sets import records
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
+from fcn_jax.errors import UserError
+from tests.mutations import mutations
 
 
 class Numbers(records.RecordBuilder, skip_registration=True):
@@ -28,10 +32,19 @@ class Numbers(records.RecordBuilder, skip_registration=True):
         return {"id": f"{split}_{item}", "image": image, "label": records.array_to_png(label)}
 
 
+def open_numbers(data_dir):
+    return records.build(Numbers(data_dir=data_dir, file_format=records.FILE_FORMAT), message="")
+
+
+def read_numbers(data_dir):
+    source = records.RecordSource(open_numbers(data_dir), "train")
+    return [(record["id"], int(record["label"][0, 0])) for record in source]
+
+
 @pytest.fixture
 def numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "IMAGES_PER_SHARD", 3)
-    return records.build(Numbers(data_dir=tmp_path, file_format=records.FILE_FORMAT), message="")
+    return open_numbers(tmp_path)
 
 
 def test_order_is_kept_across_shards(numbers):
@@ -68,3 +81,68 @@ def test_encode_pair_keeps_jpeg_bytes_and_turns_other_files_into_png(tmp_path):
         np.testing.assert_array_equal(
             records.picture_to_array(record["image"], mode="RGB"), expected
         )
+
+
+# --- damage -----------------------------------------------------------------------------------
+
+NUMBERS = [(f"train_{number}", number) for number in range(7)]
+WAY_OUT = r"\nremove it \(rm -r .*1.0.0\) and build it anew: "
+
+
+def test_empty_folder_of_a_build_is_built(numbers, tmp_path):
+    shutil.rmtree(numbers.data_path)
+    Path(numbers.data_path).mkdir()
+    assert read_numbers(tmp_path) == NUMBERS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("dataset_info.json", None, "dataset_info.json is missing"),
+        ("dataset_info.json", b"", "a .json file there cannot be read"),
+        ("dataset_info.json", b"\xff", "a .json file there cannot be read"),
+        ("numbers-train.array_record-00001-of-00003", None, "00001-of-00003 is missing"),
+        ("numbers-train.array_record-00001-of-00003", b"", "00001-of-00003: .*64KB"),
+    ],
+)
+def test_partial_build_is_told_before_anything_is_read(numbers, tmp_path, name, content, reason):
+    file = Path(numbers.data_path) / name
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=f"1.0.0 is damaged: .*{reason}.*{WAY_OUT}"):
+        records.RecordSource(open_numbers(tmp_path), "train")
+
+
+def test_build_whose_lengths_disagree_is_told(numbers, tmp_path):
+    file = Path(numbers.data_path) / "dataset_info.json"
+    file.write_text(file.read_text().replace('"1"', '"3"', 1))
+    with pytest.raises(UserError, match="00002-of-00003 has 1 records, and dataset_info.json says"):
+        read_numbers(tmp_path)
+
+
+def test_damaged_record_names_its_file(numbers, tmp_path):
+    file = Path(numbers.data_path) / "numbers-train.array_record-00001-of-00003"
+    data = file.read_bytes()
+    at = data.index(b"train_4") + 3
+    file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    source = records.RecordSource(open_numbers(tmp_path), "train")
+    with pytest.raises(UserError, match=f"record [01] of {file.name}: .*hash mismatch.*{WAY_OUT}"):
+        list(source)
+
+
+def test_damaged_build_never_gives_other_data(numbers, tmp_path):
+    for file in mutations(Path(numbers.data_path)):
+        try:
+            assert read_numbers(tmp_path) == NUMBERS
+        except UserError as error:
+            assert "1.0.0 is damaged: " in str(error), file
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"source_dir": 3}', b"\xff"])
+def test_build_of_a_folder_with_damaged_metadata_is_told(get_custom, custom_dir, content):
+    get_custom(custom_dir).source("train")
+    (file,) = (custom_dir.parent / "built/custom").glob("*/1.0.0/metadata.json")
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"is damaged: metadata.json cannot be read.*{WAY_OUT}"):
+        get_custom()

@@ -137,24 +137,89 @@ def test_largest_gradient_of_a_window_is_not_a_number_if_one_is_not():
 
 
 @pytest.mark.parametrize(
-    ("owner", "method", "error"),
+    ("owner", "method", "error", "at"),
     [
-        (RunFolder, "write_eval", OSError),
-        (Evaluator, "score", MemoryError),
-        (Evaluator, "score", KeyboardInterrupt),  # of a second Ctrl-C
+        (Evaluator, "score", KeyboardInterrupt, 3),  # of a second Ctrl-C
+        (Checkpoints, "score", OSError, 6),
     ],
 )
-def test_steps_before_a_failed_evaluation_are_kept(
-    config, tmp_path, monkeypatch, owner, method, error
+def test_evaluation_that_failed_is_made_up_for(
+    config, whole, tmp_path, monkeypatch, owner, method, error, at
 ):
-    def fail(*args, **options):
-        raise error
+    """No step is lost, and the files are in the end those of a run that nothing disturbed."""
+    original, calls = getattr(owner, method), []
 
-    monkeypatch.setattr(owner, method, fail)
-    config["train"].update(checkpoint_every=0)
-    with pytest.raises(error):
+    def fail(*args, **options):
+        calls.append(0)
+        if len(calls) == at // 3:
+            raise error
+        return original(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, fail)
+        with pytest.raises(error):
+            run(config, tmp_path)
+    assert newest_step(tmp_path) == at
+    assert run(config, tmp_path)["step"] == 6
+    assert_same_files(whole, tmp_path)
+    assert run(config, tmp_path) is None
+
+
+def assert_same_files(folder, other):
+    """Compares all that a run leaves, less times and what the clock says."""
+    assert_same_bits(last_state(make_config(), folder), last_state(make_config(), other))
+    assert read_log(folder) == read_log(other)
+    names, others = (sorted(p.relative_to(f) for p in f.rglob("*.*")) for f in (folder, other))
+    assert names == others
+    for name in names:
+        if name.suffix == ".png" or name.name == "config.json":
+            assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+    for name in (name for name in names if name.parent.name == "eval"):
+        ours, theirs = (json.loads((f / name).read_text()) for f in (folder, other))
+        assert {**ours, "eval_s": 0} == {**theirs, "eval_s": 0}
+    with (
+        contextlib.closing(Checkpoints(folder / "checkpoints", read_only=True)) as ours,
+        contextlib.closing(Checkpoints(other / "checkpoints", read_only=True)) as theirs,
+    ):
+        assert ours.find_step("best") == theirs.find_step("best")
+
+
+def test_infinity_in_the_state_alone_is_not_saved(config, tmp_path, monkeypatch):
+    """The loss may still be finite: statistics of batches are not in it."""
+    original = setup.Setup.make_train_step
+
+    def make_train_step(self):
+        step = original(self)
+
+        def spoil(state, batch):
+            state, sums = step(state, batch)
+            if int(state.step) == 3:
+                stats = jax.tree.map(lambda leaf: leaf * np.float32(np.inf), state.batch_stats)
+                state = state.replace(batch_stats=stats)
+            return state, sums
+
+        return spoil
+
+    monkeypatch.setattr(setup.Setup, "make_train_step", make_train_step)
+    with pytest.raises(UserError, match="batch_stats/.* is not finite after step 3: .*2 is kept"):
         run(config, tmp_path)
-    assert newest_step(tmp_path) == 3
+    assert newest_step(tmp_path) == 2
+
+
+def test_address_is_refused_before_anything_is_read(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config["data"]["name"] = "no such set"
+    with pytest.raises(UserError, match="gs://bucket/run is no path of this machine"):
+        run(config, "gs://bucket/run")
+    assert not any(tmp_path.iterdir())
+
+
+def test_corrected_command_takes_the_folder_of_one_that_failed(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup.Setup, "make_train_step", lambda self: 1 / 0)
+    for seed in (8, 3):
+        with pytest.raises(ZeroDivisionError):
+            run({**config, "seed": seed}, tmp_path)
+        assert RunFolder(tmp_path).read_config()["seed"] == seed
 
 
 def test_run_says_what_it_is(whole):

@@ -1,6 +1,9 @@
 """What a run folder gives back, and what it says of what it cannot."""
 
+import contextlib
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -8,9 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn_jax import atomic_file
+from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.train.evaluation import Prediction
 from fcn_jax.train.run_folder import RunFolder
+from fcn_jax.train.sections import resolve
+from tests.mutations import mutations
+from tests.train.conftest import make_config
 
 
 @pytest.fixture
@@ -26,7 +34,7 @@ def test_what_is_missing_is_told_in_one_way(folder):
     assert folder.read_evals("val") == {} and folder.list_samples("val", 3) == []
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b"3", b"[" * 100_000, b"9" * 5000])
 def test_what_is_damaged_is_told_in_one_way(folder, content):
     (folder.path / "eval").mkdir()
     for name in ("config.json", "run.json", "eval/val-3.json"):
@@ -46,7 +54,7 @@ def test_metrics_come_back_by_kind_and_step(folder):
     for step in (1, 2):
         folder.log(kind="train", step=step, loss=1 / step)
         folder.log(kind="eval", step=step, loss=float("nan"))
-    folder.rewind_log(1)
+    folder.rewind_log(1, is_scored=True)
     folder.log(kind="train", step=2, loss=0.25)
     assert [line["loss"] for line in folder.read_metrics("train")] == [1, 0.25]
     assert [line["loss"] for line in folder.read_metrics("eval")] == [None]
@@ -104,3 +112,131 @@ def test_names_of_pictures_fit_into_a_file_system(tmp_path):
     # The name that a file has leads to the file.
     again = [folder.sample_files(name.split(".")[0], split="val", step=12345)[2] for name in files]
     assert [file.name for file in again] == files
+
+
+# --- whose folder it is -----------------------------------------------------------------------
+
+
+def test_folder_of_a_launch_that_made_no_step_is_free(folder):
+    folder.open(resolve(make_config()), has_steps=False)
+    folder.begin_launch("train", devices=["cpu:0"], start_step=0)
+    other = {**resolve(make_config()), "seed": 4}
+    folder.open(other, has_steps=False)
+    assert folder.read_config()["seed"] == 4
+    for has_steps, line in ((True, ""), (False, '{"kind": "train", "step": 1}\n')):
+        (folder.path / "metrics.jsonl").write_text(line)
+        with pytest.raises(UserError, match="belongs to another experiment: seed is 4 there and 3"):
+            folder.open(resolve(make_config()), has_steps=has_steps)
+
+
+@pytest.mark.parametrize("name", ["config.tmp", ".12-ab.tmp"])
+def test_half_a_file_of_a_kill_does_not_take_the_folder(folder, name):
+    (folder.path / name).write_text("{")
+    folder.open(resolve(make_config()), has_steps=False)
+    assert folder.read_config()["seed"] == 3
+
+
+def test_damaged_config_of_a_run_with_steps_is_told(folder):
+    (folder.path / "config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"config.json is damaged: it holds \[\]"):
+        folder.open(resolve(make_config()), has_steps=True)
+    folder.open(resolve(make_config()), has_steps=False)
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/run", "s3://b/r", "file:///tmp/run", "gs:/bucket"])
+def test_address_is_no_path(path):
+    with pytest.raises(UserError, match="is no path of this machine"):
+        RunFolder(path)
+
+
+# --- files are there whole or not at all ------------------------------------------------------
+
+
+def test_files_outlive_a_full_disk(folder, rng, monkeypatch):
+    """Every file that is written again: the one of before stays, and nothing else is left."""
+    picture = rng.integers(0, 256, (4, 5, 3), np.uint8)
+    label = rng.integers(0, 2, (4, 5), np.uint8)
+    sample = Prediction("a", picture, label, label)
+    colors = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    writes = [
+        lambda: folder.write_eval(make_report("val", 3), [sample], colors=colors),
+        lambda: folder.write_eval(make_report("val", 3), [], colors=colors),
+        lambda: folder.rewind_log(1, is_scored=True),
+        lambda: folder.begin_launch("train", devices=[], start_step=0),
+        lambda: folder.end_launch(end_step=3),
+        lambda: folder.open({**resolve(make_config()), "seed": 9}, has_steps=False),
+    ]
+    folder.open(resolve(make_config()), has_steps=False)
+    for write in (writes[0], writes[3]):
+        write()
+    (folder.path / "metrics.jsonl").write_text("")
+    before = {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
+
+    def refuse(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(atomic_file, "sync", refuse)
+    for write in writes:
+        with pytest.raises(OSError, match="No space left on device"):
+            write()
+        assert {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()} == before
+
+
+def test_error_names_the_file_that_the_user_knows(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        atomic_file.write_text(tmp_path / "nowhere" / "a.json", "")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "a.json")
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    atomic_file.write_text(tmp_path / "pipe", "text")
+    assert os.read(reader, 9) == b"text" and [p.name for p in tmp_path.iterdir()] == ["pipe"]
+    os.close(reader)
+
+
+def test_mode_of_a_new_file_is_that_of_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        atomic_file.write_text(tmp_path / "a", "")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_evaluation_that_was_not_completed_is_dropped_from_the_log(folder):
+    for kind, step in (("train", 3), ("eval", 3), ("train", 6), ("eval", 6), ("train", 7)):
+        folder.log(kind=kind, step=step, loss=1.0, images_per_s=1.0, mean_iou=0.5)
+    folder.rewind_log(6, is_scored=False)
+    assert list(folder.read_metrics("train")[-1].items())[1] == ("step", 6)
+    assert [line["step"] for line in folder.read_metrics("eval")] == [3]
+
+
+def test_damaged_line_in_the_middle_is_not_dropped_from_the_log(folder):
+    (folder.path / "metrics.jsonl").write_text('{"ki\n{"kind": "x", "step": 1}\n')
+    with pytest.raises(UserError, match="metrics.jsonl, line 1 is damaged"):
+        folder.rewind_log(5, is_scored=True)
+
+
+def test_damaged_files_are_read_or_told(folder, rng):
+    """Whatever happens to its bytes, a file is read or the user gets an answer."""
+    folder.open(resolve(make_config()), has_steps=False)
+    folder.begin_launch("train", devices=["cpu:0"], start_step=0, labels=SHAPES.to_dict())
+    for step in (1, 2):
+        folder.log(kind="train", step=step, loss=1 / step, images_per_s=2.0)
+        folder.log(kind="eval", step=step, mean_iou=0.5)
+    folder.write_eval(make_report("val", 2), [], colors=np.zeros((2, 3), np.uint8))
+    reads = [
+        folder.read_conditions,
+        folder.read_run,
+        folder.read_labels,
+        lambda: folder.read_metrics("train"),
+        lambda: folder.read_evals("val"),
+        lambda: folder.open(resolve(make_config()), has_steps=True),
+        lambda: folder.end_launch(),
+    ]
+    for _ in mutations(folder.path):
+        for read in reads:
+            with contextlib.suppress(UserError):
+                read()

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fcn_jax.atomic_file import write_text
+
 NUM_THREADS = min(8, os.cpu_count() or 1)  # hashing lets go of the lock of the interpreter
 QUIET_S = 2.0  # the coarsest clock of a common file system
 
@@ -49,14 +51,9 @@ class Digests:
             return {}
 
     def _remember(self, entries: Mapping[str, list]) -> None:
-        unfinished = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
-        try:
+        with contextlib.suppress(OSError):
             self._memory.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(json.dumps(entries))
-            unfinished.replace(self._memory)
-        except OSError:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
+            write_text(self._memory, json.dumps(entries))
 
 
 def _read(file: Path, known: Mapping[str, list]) -> tuple[list, bool]:

@@ -19,6 +19,7 @@ from fcn_jax.data.files.survey import Part
 from fcn_jax.data.labels import IGNORE_LABEL, LabelSet
 from fcn_jax.data.sets import records
 from fcn_jax.data.sets.records import encode_pair
+from fcn_jax.data.sets.shards import damaged_build
 from fcn_jax.errors import UserError
 
 
@@ -103,7 +104,7 @@ def find_only_build(part: str, *, data_dir: str) -> FolderConfig | None:
     """
     root = Path(data_dir or tfds.core.constants.DATA_DIR) / part
     found = [
-        (info_file.parent, json.loads((info_file.parent / "metadata.json").read_text()))
+        (info_file.parent, _read_metadata(info_file.parent))
         for info_file in sorted(root.glob(f"*/{FolderBuilder.VERSION}/dataset_info.json"))
     ]
     renewed = {metadata["source_dir"] for _, metadata in found if "labels" in metadata}
@@ -122,18 +123,31 @@ def find_only_build(part: str, *, data_dir: str) -> FolderConfig | None:
     return builds[0] if builds else None
 
 
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    try:
+        metadata = json.loads((folder / "metadata.json").read_bytes())
+        os.fspath(metadata["source_dir"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise damaged_build(folder, f"metadata.json cannot be read ({error})") from error
+    return metadata
+
+
 def _read_config(part: str, folder: Path, metadata: Mapping[str, Any]) -> FolderConfig:
-    labels, ids = metadata.get("labels"), metadata.get("ids")
-    if not labels and "names" in metadata:  # as custom filed them once
-        labels = {"ignore_label": IGNORE_LABEL, **metadata}
-    if ids is None:
-        splits = json.loads((folder / "dataset_info.json").read_text())["splits"]
-        ids = {split["name"]: range(sum(map(int, split["shardLengths"]))) for split in splits}
+    try:
+        labels, ids = metadata.get("labels"), metadata.get("ids")
+        if not labels and "names" in metadata:  # as custom filed them once
+            labels = {"ignore_label": IGNORE_LABEL, **metadata}
+        if ids is None:
+            splits = json.loads((folder / "dataset_info.json").read_text())["splits"]
+            ids = {split["name"]: range(sum(map(int, split["shardLengths"]))) for split in splits}
+        labels = LabelSet.from_dict(labels) if labels else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise damaged_build(folder, f"its .json files do not fit together ({error})") from error
     return FolderConfig(
         name=folder.parent.name,
         part=part,
         source_dir=metadata["source_dir"],
-        labels=LabelSet.from_dict(labels) if labels else None,
+        labels=labels,
         ids=ids,
         subsets=metadata.get("subsets", {}),
     )

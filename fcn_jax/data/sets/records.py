@@ -13,14 +13,18 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
 
+from fcn_jax.atomic_file import as_system_error
 from fcn_jax.data.files.pairs import Pair, Reading
 from fcn_jax.data.files.pictures import array_to_png, picture_to_array
 from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.sets.shards import Shards, damaged_build
+from fcn_jax.errors import UserError
 
 FILE_FORMAT = "array_record"  # the only format that TFDS reads without TensorFlow
 IMAGES_PER_SHARD = 512  # while a shard is built, its records are in memory
@@ -36,6 +40,17 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     # TFDS 4.9.10 looks here for lists of downloads, and needs a package that it does not install
     # to do so (importlib_resources). There are no downloads.
     code_path = None
+
+    def __init__(self, **options: Any):
+        try:
+            super().__init__(**options)
+        except (OSError, UserError):
+            raise
+        except Exception as error:  # of any kind: whatever a parser says of what it cannot read
+            folder = Path(self.data_dir)
+            if not folder.exists():  # then nothing was parsed
+                raise
+            raise damaged_build(folder, f"a .json file there cannot be read ({error})") from error
 
     @abc.abstractmethod
     def list_items(self) -> Mapping[str, Sequence[Any]]:
@@ -106,21 +121,21 @@ class RecordSource(Sequence):
     """One split of a built data set: `len`, and `[i]` -> {"id", "image", "label"} as arrays."""
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
-        skip = tfds.decode.SkipDecoding()
-        self._records = builder.as_data_source(split, decoders={"image": skip, "label": skip})
+        self._shards = Shards(builder, split)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._shards)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {index} is outside of the {len(self)} images of this split")
-        record = self._records[index]
-        return {
-            "id": record["id"].decode(),
-            "image": picture_to_array(record["image"], mode="RGB"),
-            "label": picture_to_array(record["label"], mode="L"),
-        }
+        record = self._shards[index]
+        try:
+            return {
+                "id": record["id"].decode(),
+                "image": picture_to_array(record["image"], mode="RGB"),
+                "label": picture_to_array(record["label"], mode="L"),
+            }
+        except ValueError as error:
+            raise self._shards.damaged(index, error) from error
 
 
 class PickedSource(Sequence):
@@ -153,18 +168,25 @@ def build(builder: tfds.core.DatasetBuilder, *, message: str) -> tfds.core.Datas
 
     Returns:
         A builder that reads the finished data set.
+    Raises:
+        UserError: If something else than a finished build has its place.
     """
     if builder.info.splits:
         return builder
-    info_file = builder.data_path / "dataset_info.json"
+    folder = Path(builder.data_path)
+    info_file = folder / "dataset_info.json"
     if not info_file.exists():
+        if folder.is_dir():  # TFDS takes any folder of this name for a finished build
+            if any(folder.iterdir()):
+                raise damaged_build(folder, "dataset_info.json is missing")
+            folder.rmdir()
         print(message, file=sys.stderr, flush=True)
         try:
             with quiet_tfds():
                 builder.download_and_prepare(file_format=FILE_FORMAT)
-        except OSError:
-            if not info_file.exists():
-                raise
+        except Exception as error:
+            if not isinstance(error, OSError) or not info_file.exists():
+                raise as_system_error(error, builder.data_dir) from error
     with quiet_tfds():  # a fresh builder: this one may not know that it was built meanwhile
         return type(builder)(
             data_dir=os.fspath(builder.data_dir_root),

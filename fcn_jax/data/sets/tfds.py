@@ -18,6 +18,7 @@ from fcn_jax.data.files.problems import MissingFile, Problem, list_folder
 from fcn_jax.data.labels import IGNORE_LABEL, VOID_NAME, LabelSet
 from fcn_jax.data.sets import records
 from fcn_jax.data.sets.dataset import Dataset
+from fcn_jax.data.sets.shards import Shards, damaged_build
 from fcn_jax.errors import UserError
 
 NUM_LOOKED_AT = 20  # masks, to say what values they hold
@@ -72,7 +73,7 @@ class Prepared:
 
     def source(self, split: str) -> "PreparedSource":
         """Returns the pairs of a split."""
-        return PreparedSource(self, split, _read_records(self.builder, split))
+        return PreparedSource(self, split, Shards(self.builder, split))
 
     def find_folders(self) -> list[Path]:
         """Returns where the files are."""
@@ -92,8 +93,6 @@ class PreparedSource(Sequence):
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {index} is outside of the {len(self)} images of this split")
         name, record = f"{self._split}_{index:06d}", self._records[index]
         image_key, mask_key = self._prepared.image_key, self._prepared.mask_key
         image = read_image_file(Path(name, image_key), data=record[image_key]).pixels
@@ -151,8 +150,16 @@ class PreparedSet:
                 f"data set 'tfds:{self.name}' takes no source_dir: it must be prepared, in "
                 "data_dir or where TFDS keeps its data sets"
             )
+        folder = find_build(self.name, data_dir=data_dir)
         with records.quiet_tfds():
-            builder = tfds.builder_from_directory(find_build(self.name, data_dir=data_dir))
+            try:
+                builder = tfds.builder_from_directory(folder)
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:  # of any kind: whatever a parser says
+                raise damaged_build(
+                    folder, f"a .json file there cannot be read ({error})"
+                ) from error
             prepared = _find_masks(builder, self.name, mask_key, mask_classes)
         identity = (
             f"{builder.info.full_name} {prepared.mask_key} {prepared.labels} {prepared.table}"
@@ -232,19 +239,9 @@ def _parse_classes(mask_classes: Sequence[str]) -> tuple[list[str], dict[int, in
     return names, table
 
 
-def _read_records(builder, split: str) -> Sequence[Mapping[str, Any]]:
-    skip = tfds.decode.SkipDecoding()
-    decoders = {
-        key: skip
-        for key, feature in builder.info.features.items()
-        if isinstance(feature, tfds.features.Image)
-    }
-    return builder.as_data_source(split, decoders=decoders)
-
-
 def _look_at(builder, mask_key: str) -> list[int]:
     split = next(iter(builder.info.splits))
-    records = _read_records(builder, split)
+    records = Shards(builder, split)
     values: set[int] = set()
     for index in range(min(NUM_LOOKED_AT, len(records))):
         mask = read_label_file(Path(f"{split}_{index}", mask_key), data=records[index][mask_key])
