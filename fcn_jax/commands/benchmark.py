@@ -8,15 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from fcn_jax.commands import experiments
 from fcn_jax.errors import UserError
 
 if TYPE_CHECKING:
     import flax.linen as nn
-
-    from fcn_jax.train.parallel import Devices
 
 HELP = "time a recipe: reading, computing, memory, and the share of what the machine can do"
 EXAMPLES = """\
@@ -169,13 +165,14 @@ def _find_batch(config: Mapping[str, Any]) -> Iterator[str]:
     import numpy as np
 
     from fcn_jax.train import parallel
+    from fcn_jax.train.memory import free_bytes
     from fcn_jax.train.setup import make_setup
 
     least = parallel.get_devices().count * config["train"]["iter_size"]
     setup = make_setup({**config, "train": {**config["train"], "batch_size": least}})
     size, devices = config["augment"]["crop_size"], setup.devices
     state = devices.replicate(setup.state)
-    room = (1 - _SPARE_SHARE) * _free_bytes(devices)
+    room = (1 - _SPARE_SHARE) * free_bytes(devices)
     yield f"{_gib(room)} of memory for a step on each of {devices.count} x {devices.kind}"
 
     @functools.cache
@@ -218,13 +215,6 @@ def _step_bytes(compiled: Any) -> int:
     memory = compiled.memory_analysis()
     taken = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     return taken - memory.alias_size_in_bytes  # the state's buffers become those of the new one
-
-
-def _free_bytes(devices: "Devices") -> int:
-    """Returns the bytes a device can give: all of an accelerator, what is free of a host."""
-    if devices.memory_bytes is not None:
-        return devices.memory_bytes
-    return psutil.virtual_memory().available // devices.count  # all in the one memory
 
 
 def _gib(num_bytes: float) -> str:

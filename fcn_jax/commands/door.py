@@ -2,13 +2,15 @@
 
 Exit codes: 0 done, 1 a bug of ours (with its traceback) or problems that a command was asked to
 look for, 2 a mistake of the user's (`UserError`) or a refusal of the system (one or two lines that
-start with `error: `; `--debug` adds the traceback), 130 interrupted.
+start with `error: `; `--debug` adds the traceback), 130 stopped by a signal: the same command goes
+on from there.
 
 Command modules are imported only when they run: `list` and `--help` must not wait for jax.
 """
 
 import argparse
 import ast
+import contextlib
 import errno
 import importlib
 import os
@@ -23,6 +25,7 @@ from ml_collections import ConfigDict
 from fcn_jax import __version__
 from fcn_jax.commands import experiments
 from fcn_jax.errors import UserError, did_you_mean
+from fcn_jax.train.output import lossy_output
 
 # The table of commands, in the order of the help. `NAME` is the module `fcn_jax.commands.NAME`.
 COMMANDS = (
@@ -75,9 +78,16 @@ def main(argv: Sequence[str], *, experiments_dir: Path, program: str = PROGRAM) 
         experiments_dir: Folder in which experiment names are looked up.
         program: What the user types to get here; help and answers say it.
     """
+    with contextlib.ExitStack() as streams:
+        return _answer(list(argv), Path(experiments_dir), program, streams)
+
+
+def _answer(
+    argv: list[str], experiments_dir: Path, program: str, streams: contextlib.ExitStack
+) -> int:
     debug = "--debug" in argv
     try:
-        code = _run(list(argv), experiments_dir=Path(experiments_dir), program=program)
+        code = _run(argv, streams, experiments_dir=experiments_dir, program=program)
         sys.stdout.flush()
         return code
     except SystemExit as exit_:  # argparse, after --help
@@ -136,7 +146,9 @@ def _is_from_backends(error: Exception) -> bool:
     return in_backends and bool(os.environ.get("JAX_PLATFORMS"))
 
 
-def _run(argv: list[str], *, experiments_dir: Path, program: str) -> int:
+def _run(
+    argv: list[str], streams: contextlib.ExitStack, *, experiments_dir: Path, program: str
+) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview().replace(PROGRAM, program))
         return 0
@@ -151,6 +163,8 @@ def _run(argv: list[str], *, experiments_dir: Path, program: str) -> int:
         raise UserError(f"unknown command {name!r}{hint} (known: {', '.join(COMMANDS)})")
 
     command = importlib.import_module(f"fcn_jax.commands.{name}")
+    if getattr(command, "KEEPS_GOING", False):
+        streams.enter_context(lossy_output())
     parser = _make_parser(name, command, program=program)
     words, overrides = experiments.split_overrides(words)
     if overrides and not parser.get_default("takes_config"):

@@ -10,6 +10,8 @@ python launch.py evaluate --workdir=runs/shapes_fcn8s
 python launch.py evaluate --workdir=runs/camvid_fcn8s --split=train --step=best
 """
 
+KEEPS_GOING = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, metavar="FOLDER", help="a run folder")
@@ -28,8 +30,9 @@ def run(args: argparse.Namespace) -> None:
     from fcn_jax.data.datasets import get_dataset
     from fcn_jax.train import parallel, sections
     from fcn_jax.train.compilations import count_compilations
-    from fcn_jax.train.evaluation import Evaluator
-    from fcn_jax.train.progress import StepProgress
+    from fcn_jax.train.evaluation import Evaluator, check_options
+    from fcn_jax.train.interrupt import Interruption
+    from fcn_jax.train.progress import Progress
     from fcn_jax.train.run_folder import RunFolder
     from fcn_jax.train.trained import load
 
@@ -39,17 +42,28 @@ def run(args: argparse.Namespace) -> None:
         config["eval"]["split"] = args.split
     if args.source_dir:
         config["data"]["source_dir"] = args.source_dir
+    check_options(**config["eval"])
     dataset = get_dataset(**config["data"])
+    dataset.check_split(config["eval"]["split"])
     net = load(folder.path, step=args.step, labels=dataset.labels)
     if shared := dataset.find_shared(config["train"]["split"], config["eval"]["split"]):
         print(f"warning: {shared}", file=sys.stderr)
     devices = parallel.get_devices()
     evaluator = Evaluator(net.model, dataset, devices, **config["eval"])
     with (
-        StepProgress("evaluate", first=0, total=evaluator.num_images) as progress,
+        Progress() as progress,
+        Interruption(progress),
         count_compilations() as compilations,
+        progress.count(config["eval"]["split"], total=evaluator.num_images) as images,
     ):
-        result = evaluator.score(devices.replicate(net.variables), on_batch=progress.advance)
+        progress.say(
+            f"{devices.count} x {devices.kind}: {evaluator.num_images} images of "
+            f"{dataset.name} {config['eval']['split']}; compiling for each size ..."
+        )
+        result = evaluator.score(
+            devices.replicate(net.variables),
+            on_batch=lambda num_images: images.reach(images.done + num_images),
+        )
     report = evaluator.make_report(result, step=net.origin["step"])
     folder.write_eval(report, result.samples, colors=np.asarray(dataset.labels.colors))
     _print(report, folder)

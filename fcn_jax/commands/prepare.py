@@ -14,6 +14,8 @@ python launch.py prepare --config=voc_fcn8s --config.data.source_dir=/data/VOCde
 python launch.py prepare --config=custom_fcn8s --config.data.source_dir=my_folder
 """
 
+KEEPS_GOING = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     experiments.add_config_argument(parser)
@@ -21,12 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from fcn_jax.data.datasets import get_dataset
+    from fcn_jax.train.interrupt import Interruption
+    from fcn_jax.train.progress import Progress
 
     config = args.config.to_dict()
-    dataset = get_dataset(**config["data"])
     splits = dict.fromkeys((config["train"]["split"], config["eval"]["split"]))
-    # The parts of a data set are built when they are first read.
-    sources = {split: dataset.source(split) for split in splits}
+    with Progress() as progress, Interruption(progress):
+        dataset = get_dataset(**config["data"])
+        for split in splits:
+            dataset.check_split(split)
+        # The parts of a data set are built when they are first read.
+        sources = {split: dataset.source(split) for split in splits}
     print(f"data set {dataset.name}, {dataset.labels.num_classes} classes")
     for split, source in sources.items():
         print(f"  {split}: {len(source)} images, from {_read_all(source, split)}")

@@ -14,6 +14,7 @@ def start() -> int:
     Experiments are those of the checkout that this file is in, or those that came with the package.
     """
     use_huge_pages()
+    open_streams()
     package = Path(__file__).resolve().parents[1]
     installed = (package / "experiments").is_dir()
     experiments_dir = (package if installed else package.parent) / "experiments"
@@ -29,6 +30,13 @@ def start() -> int:
         )
         return 2
     return main(sys.argv[1:], experiments_dir=experiments_dir, program=program)
+
+
+def open_streams() -> None:
+    """Opens what a process was started without (`>&-`); files would take the streams' numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (for the whole process)
 
 
 def use_huge_pages() -> None:

@@ -11,6 +11,8 @@ python launch.py train --config=camvid_fcn8s --workdir=runs/camvid_fcn8s \\
     --config.data.source_dir=CamVid --config.train.num_steps=2000
 """
 
+KEEPS_GOING = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     experiments.add_config_argument(parser)

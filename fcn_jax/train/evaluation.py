@@ -56,6 +56,19 @@ class Evaluation:
     eval_s: float
 
 
+def check_options(*, convention: str, split: str = "", **numbers: int) -> None:
+    """Raises UserError unless these values of section `eval` can be used; opens no split."""
+    del split  # the data set knows
+    if convention not in metrics.CONVENTIONS:
+        raise UserError(
+            f"unknown eval.convention {convention!r}; known: {', '.join(metrics.CONVENTIONS)}"
+        )
+    for name, value in numbers.items():
+        least = 0 if name == "num_samples" else 1
+        if value < least:
+            raise UserError(f"eval.{name}={value} must be {least} or more")
+
+
 class Evaluator:
     """Scores a network on one split, as often as asked; its keywords are section `eval`.
 
@@ -88,20 +101,17 @@ class Evaluator:
         boundary_px: int = 5,
         num_samples: int = 8,
     ):
-        if convention not in metrics.CONVENTIONS:
-            raise UserError(
-                f"unknown eval.convention {convention!r}; known: {', '.join(metrics.CONVENTIONS)}"
-            )
-        for name, value, least in (
-            ("device_batch_size", device_batch_size, 1),
-            ("size_multiple", size_multiple, 1),
-            ("boundary_px", boundary_px, 1),
-            ("num_samples", num_samples, 0),
-        ):
-            if value < least:
-                raise UserError(f"eval.{name}={value} must be {least} or more")
+        check_options(
+            device_batch_size=device_batch_size,
+            size_multiple=size_multiple,
+            convention=convention,
+            boundary_px=boundary_px,
+            num_samples=num_samples,
+        )
         self._dataset, self._split, self._source = dataset, split, dataset.source(split)
-        self._devices, self._device_batch_size = devices, device_batch_size
+        # More than all images at once would only be fillers.
+        most = max(1, -(-len(self._source) // devices.count))
+        self._devices, self._device_batch_size = devices, min(device_batch_size, most)
         self._size_multiple, self._convention = size_multiple, convention
         self._boundary_px = boundary_px
         indices = np.linspace(0, len(self._source), num_samples, endpoint=False).astype(int)

@@ -14,11 +14,13 @@ from fcn_jax.models.layer_table import finest_stride, output_stride
 from fcn_jax.train.checkpoint import Checkpoints, find_newest_step
 from fcn_jax.train.clock import Clock
 from fcn_jax.train.interrupt import Interruption
-from fcn_jax.train.progress import StepProgress
+from fcn_jax.train.lock import lock_folder
+from fcn_jax.train.progress import Progress, Task
 from fcn_jax.train.run_folder import RunFolder
-from fcn_jax.train.setup import Setup, make_batches, make_setup
+from fcn_jax.train.sections import TrainOptions
+from fcn_jax.train.setup import Setup, check_config, make_batches, make_setup
 from fcn_jax.train.state import TrainState
-from fcn_jax.train.warm_start import init_from
+from fcn_jax.train.warm_start import check_source, init_from
 
 
 def train(
@@ -36,15 +38,44 @@ def train(
         What the last evaluation reported; None if the run was complete before.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C or SIGTERM, when a checkpoint has been saved.
+        KeyboardInterrupt: After a signal that asks for a stop, when a checkpoint has been saved.
     """
     run = RunFolder(workdir)
-    setup = make_setup(config)
-    config, options, state = setup.config, setup.options, setup.state
-    if shared := setup.dataset.find_shared(options.split, config["eval"]["split"]):
-        raise UserError(f"eval.split={config['eval']['split']}: {shared}")
+    config = check_config(config)
     start_step = find_newest_step(run.checkpoints_path)
-    # Checks section `augment`, before the folder is touched; nothing is read yet.
+    if start_step:
+        run.open(config, has_steps=True)  # refuses another experiment's folder
+    else:
+        check_source(**config["init"])
+    with (
+        Progress() as progress,
+        Interruption(progress) as interruption,
+        lock_folder(run.path, say=progress.say),
+    ):
+        try:
+            return _train_alone(config, run, progress, interruption, experiment, command)
+        except KeyboardInterrupt:
+            step = find_newest_step(run.checkpoints_path)
+            progress.say(
+                f"stopped at step {step}; the same command goes on from there"
+                if step
+                else "stopped before the first step; nothing is lost"
+            )
+            raise
+
+
+def _train_alone(
+    config: Mapping[str, Any],
+    run: RunFolder,
+    progress: Progress,
+    interruption: Interruption,
+    experiment: str,
+    command: str,
+) -> dict[str, Any] | None:
+    """Trains in a folder that no other process trains in."""
+    setup = make_setup(config)
+    options, state = setup.options, setup.state
+    start_step = find_newest_step(run.checkpoints_path)
     batches = make_batches(config, setup.dataset, start_step=start_step)
     if not start_step:
         state = init_from(state, setup.model, **config["init"])
@@ -54,6 +85,8 @@ def train(
         is_scored = checkpoints.is_scored(start_step)
         if start_step >= options.num_steps and is_scored:
             return None
+        for line in setup.describe():
+            progress.say(line)
         if start_step:
             state = checkpoints.restore(start_step, like=state)
         run.rewind_log(start_step, is_scored=is_scored)
@@ -71,8 +104,17 @@ def train(
             finest_stride=finest_stride(setup.rows),
         )
         state = setup.devices.replicate(state)
+        interruption.kept_step = start_step
         return _train(
-            setup, run, checkpoints, state, batches, start_step=start_step, is_scored=is_scored
+            setup,
+            run,
+            checkpoints,
+            state,
+            batches,
+            progress,
+            interruption,
+            start_step=start_step,
+            is_scored=is_scored,
         )
 
 
@@ -82,6 +124,8 @@ def _train(
     checkpoints: Checkpoints,
     state: TrainState,
     batches: Iterator[dict],
+    progress: Progress,
+    interruption: Interruption,
     *,
     start_step: int,
     is_scored: bool,
@@ -92,14 +136,14 @@ def _train(
     run that was stopped in between makes up for the evaluation when it goes on.
     """
     options, train_step, window = setup.options, setup.make_train_step(), []
-    step = start_step
+    step, eval_s = start_step, 0.0
 
     def due(every: int) -> bool:
         return step == options.num_steps or (every > 0 and step > 0 and step % every == 0)
 
     def evaluate() -> dict[str, Any]:
         with clock.pause("eval"):
-            report = _evaluate(setup, run, state, step)
+            report = _evaluate(setup, run, state, step, progress, interruption)
             checkpoints.score(step, report["mean_iou"])
         progress.say(_describe(report))
         return report
@@ -108,20 +152,30 @@ def _train(
         seconds = {"train_s": clock.train_s, "eval_s": clock.paused_s("eval")}
         run.end_launch(end_step=step, **{key: round(s, 1) for key, s in seconds.items()})
 
-    with (
-        StepProgress(run.path.name, first=start_step, total=options.num_steps) as progress,
-        Interruption() as interruption,
-    ):
-        if start_step:
-            progress.say(f"going on from step {start_step} of {run.path}")
-        clock = Clock()
-        if due(options.eval_every) and not is_scored:
-            report = evaluate()
-            note_launch()
+    if start_step:
+        progress.say(f"going on from step {start_step} of {run.path}")
+    clock = Clock()
+    if due(options.eval_every) and not is_scored:
+        report = evaluate()
+        note_launch()
+    if start_step < options.num_steps:
+        progress.say("compiling ...")
+    with progress.count(
+        "step",
+        done=start_step,
+        total=options.num_steps,
+        images_each=options.batch_size,
+        clock=lambda: clock.train_s,
+    ) as steps:
         for step in range(start_step + 1, options.num_steps + 1):
             state, sums = train_step(state, setup.devices.shard(next(batches)))
+            if step == start_step + 1:
+                progress.say(f"compiled in {clock.train_s:.0f} s")
+                interruption.defer()
             window.append(sums)
-            progress.advance(1)
+            if window[1:]:  # a step that is counted is finished, and the device has the next one
+                jax.block_until_ready(window[-2])
+                steps.reach(step - 1)
             stopping = interruption.requested and step < options.num_steps
             logging = due(options.log_every)
             evaluating = due(options.eval_every) and not stopping
@@ -130,37 +184,65 @@ def _train(
             if logging or saving:
                 entry = _summarize(jax.device_get(window))
                 _check_finite(entry, step, run)
+                steps.note = f"loss {entry['loss']:.4f}"
+                steps.reach(step)
             if logging:
                 images = len(window) * options.batch_size
                 entry["images_per_s"] = round(images / clock.lap(), 2)
                 entry["learning_rate"] = float(setup.schedule(step - 1))
                 run.log(kind="train", split=options.split, step=step, **entry)
-                progress.note(loss=f"{entry['loss']:.4f}", images=f"{entry['images_per_s']:.1f}/s")
                 window = []
             if saving:
                 jax.block_until_ready(state)
                 with clock.pause("save"):
                     checkpoints.save(step, state)
+                interruption.kept_step = step
             if evaluating:
                 report = evaluate()
+                eval_s = report["eval_s"]
             if logging or evaluating or stopping:
                 note_launch()
-            if stopping:
-                progress.say(f"stopped at step {step}; the same command goes on from there")
+            if saving and interruption.requested and step < options.num_steps:
                 raise KeyboardInterrupt
+            steps.later_s = _count_evals(options, step) * (eval_s or _guess_eval_s(setup, steps))
     return report
 
 
 _LOGGED = ("split", "step", "mean_iou", "pixel_acc", "mean_acc", "fw_iou", "loss")
 
 
-def _evaluate(setup: Setup, run: RunFolder, state: TrainState, step: int) -> dict[str, Any]:
-    """Scores the state and files the scores; returns the report of it."""
-    result = setup.evaluator.score(state.variables)
+def _evaluate(
+    setup: Setup,
+    run: RunFolder,
+    state: TrainState,
+    step: int,
+    progress: Progress,
+    interruption: Interruption,
+) -> dict[str, Any]:
+    """Scores the state and files the scores, unless it is stopped; returns the report of it."""
+
+    def count(num_images: int) -> None:
+        images.reach(images.done + num_images)
+        interruption.check()
+
+    with progress.count(setup.config["eval"]["split"], total=setup.evaluator.num_images) as images:
+        result = setup.evaluator.score(state.variables, on_batch=count)
     report = setup.evaluator.make_report(result, step=step)
     run.write_eval(report, result.samples, colors=np.asarray(setup.dataset.labels.colors))
     run.log(kind="eval", **{key: report[key] for key in _LOGGED})
     return report
+
+
+def _count_evals(options: TrainOptions, step: int) -> int:
+    """Counts the evaluations that come after a step."""
+    every, last = options.eval_every or options.num_steps, options.num_steps
+    return last // every - step // every + (last % every > 0 and step < last)
+
+
+def _guess_eval_s(setup: Setup, steps: Task) -> float:
+    """Guesses the seconds of an evaluation: an image costs a third of one that is trained on."""
+    image_s = (steps.seconds_each or 0.0) / setup.options.batch_size
+    return setup.evaluator.num_images * image_s / 3
 
 
 def _describe(report: Mapping[str, Any]) -> str:

@@ -1,43 +1,99 @@
-"""How far a run is: a live bar on a terminal, a line now and then elsewhere."""
+"""How far a command is: live bars on a terminal, a line now and then elsewhere."""
 
 import math
+import sys
 import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+
+from fcn_jax.train.output import LossyStream
 
 LINE_EVERY_S = 10  # where there is no terminal
+_RECENT = 64  # reports that a rate is taken from
 
 
-class StepProgress:
-    """A bar over the steps of a run; a context manager.
+class Task:
+    """Something that is counted: steps, or images.
 
-    Args:
-        title: Name beside the bar.
-        first: Number of steps that were made before.
-        total: Number of steps of the whole run.
+    Attributes:
+        name: Name of what is counted.
+        done: How many there are so far.
+        total: How many there will be.
+        note: What else to say, such as the loss.
+        later_s: Seconds of what will come in between, such as evaluations.
     """
 
-    def __init__(self, title: str, *, first: int, total: int):
-        self._console = Console(stderr=True, highlight=False, markup=False)
-        self._total, self._step, self._first = total, first, first
-        self._started, self._noted = time.perf_counter(), -math.inf
-        self._bar = None
-        if self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}", markup=False),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
-            self._task = self._bar.add_task(title, total=total, completed=first, note="")
+    def __init__(
+        self,
+        name: str,
+        tell: Callable[["Task"], None],
+        *,
+        done: int,
+        total: int,
+        images_each: int,
+        clock: Callable[[], float],
+    ):
+        self.name, self.done, self.total = name, done, total
+        self.note, self.later_s = "", 0.0
+        self._tell, self._images_each, self._clock = tell, images_each, clock
+        self._started = time.perf_counter()
+        self._reports: deque[tuple[float, int]] = deque(maxlen=_RECENT)
 
-    def __enter__(self) -> "StepProgress":
-        if self._bar:
-            self._bar.start()
+    @property
+    def seconds_each(self) -> float | None:
+        """Seconds that one took of late; what came before the first of all is not in it."""
+        if len(self._reports) < 2:
+            return None
+        (began, first), (ended, last) = self._reports[0], self._reports[-1]
+        return (ended - began) / (last - first)
+
+    @property
+    def text(self) -> str:
+        """All that there is to say beside name and numbers."""
+        parts = [self.note] if self.note else []
+        if self.seconds_each:
+            parts.append(f"{self._images_each / self.seconds_each:.1f} images/s")
+        parts.append(f"elapsed {format_time(time.perf_counter() - self._started)}")
+        if self.seconds_each is not None:
+            left_s = (self.total - self.done) * self.seconds_each + self.later_s
+            parts.append(f"left {format_time(left_s)}")
+        return "  ".join(parts)
+
+    def reach(self, done: int) -> None:
+        """Notes that so many are done now."""
+        if done > self.done:
+            self.done = done
+            self._reports.append((self._clock(), done))
+            self._tell(self)
+
+
+class Progress:
+    """What a command says on stderr while it works; a context manager.
+
+    Nothing that happens to stderr is an error; see `output`.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(file=LossyStream(sys.stderr), highlight=False, markup=False)
+        self._told_at = -math.inf
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[work].text}", markup=False),
+            console=self._console,
+            expand=True,
+            disable=not self._console.is_terminal,
+        )
+
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(
@@ -46,31 +102,55 @@ class StepProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar:
-            self._bar.stop()
+        self.close()
 
-    def advance(self, steps: int) -> None:
-        """Notes that more steps were made."""
-        self._step += steps
-        if self._bar:
-            self._bar.update(self._task, completed=self._step)
-
-    def note(self, **values: str) -> None:
-        """Shows values, such as the loss, beside the bar, or now and then in a line."""
-        text = "  ".join(f"{name} {value}" for name, value in values.items())
-        if self._bar:
-            self._bar.update(self._task, note=text)
-        elif time.perf_counter() - self._noted > LINE_EVERY_S:
-            self._noted = time.perf_counter()
-            done = self._step - self._first
-            left = (self._noted - self._started) / max(done, 1) * (self._total - self._step)
-            self.say(f"step {self._step}/{self._total}  {text}  {_clock(left)} left")
+    def close(self) -> None:
+        """Ends the bars, and gives the terminal back as it was."""
+        self._bars.stop()
 
     def say(self, line: str) -> None:
         """Prints a line that stays."""
         self._console.print(line, soft_wrap=True)
 
+    @contextmanager
+    def count(
+        self,
+        name: str,
+        *,
+        total: int,
+        done: int = 0,
+        images_each: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Iterator[Task]:
+        """Counts inside of the `with`; yields what is told of those that are done.
 
-def _clock(seconds: float) -> str:
+        Args:
+            name: Name of what is counted.
+            total: How many there will be.
+            done: How many there are already.
+            images_each: Images in each of them.
+            clock: Seconds of the time that counts for the rate.
+        """
+        bar = self._bars.add_task(name, total=total, completed=done, visible=False)
+        tell = partial(self._tell, bar)
+        task = Task(name, tell, done=done, total=total, images_each=images_each, clock=clock)
+        self._bars.update(bar, work=task, visible=True)
+        self._bars.start()
+        try:
+            yield task
+        finally:
+            self._bars.remove_task(bar)
+
+    def _tell(self, bar: TaskID, task: Task) -> None:
+        self._bars.update(bar, completed=task.done)
+        now = time.perf_counter()
+        if self._bars.disable and now - self._told_at > LINE_EVERY_S:
+            self._told_at = now
+            self.say(f"{task.name} {task.done}/{task.total}  {task.text}")
+
+
+def format_time(seconds: float) -> str:
+    """Writes a duration as h:mm:ss, or m:ss if it is below an hour."""
     minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -7,8 +7,9 @@ metrics.jsonl             one JSON object a line: training and evaluation as the
 eval/<split>-<step>.json  confusion counts and the scores that follow from them
 samples/<split>/          some images, spread over the split, their labels and their predictions
 checkpoints/
+lock                      who trains in it now; see `lock`
 
-No other file knows these names, but for `checkpoint`, which has the last.
+No other file knows these names, but for `checkpoint` and `lock`, which have the last two.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from fcn_jax.atomic_file import LEFTOVER, local_path, replacing, write_text
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.ops.palette import save_label_png
+from fcn_jax.train.lock import LOCK_FILE
 from fcn_jax.train.sections import list_conditions, resolve
 from fcn_jax.train.surroundings import describe
 
@@ -81,7 +83,9 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; choose another --workdir")
         if not config_file.exists():
-            if self.path.is_dir() and any(p.suffix != LEFTOVER for p in self.path.iterdir()):
+            if self.path.is_dir() and any(
+                path.suffix != LEFTOVER and path.name != LOCK_FILE for path in self.path.iterdir()
+            ):
                 raise UserError(
                     f"{self.path} is not empty and is no run folder; choose another --workdir"
                 )

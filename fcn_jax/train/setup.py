@@ -1,26 +1,32 @@
 """From the sections of an experiment to the objects that they name."""
 
-import functools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from fcn_jax.data.batches.loader import train_batches
 from fcn_jax.data.datasets import Dataset, get_dataset
+from fcn_jax.errors import UserError
 from fcn_jax.models.layer_table import Row, layer_table
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.losses import Loss, make_loss
 from fcn_jax.train import parallel, sections
-from fcn_jax.train.evaluation import Evaluator
+from fcn_jax.train.evaluation import Evaluator, check_options
+from fcn_jax.train.memory import check_fits, least_step_bytes
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.sections import TrainOptions
-from fcn_jax.train.state import TrainState, init_state, init_variables, make_key
+from fcn_jax.train.state import TrainState, check_seed, init_state, init_variables, make_key
 from fcn_jax.train.steps import LabelGrid, make_train_step
+
+_LARGE_CROP = 2048  # pixels
+_LOOKED_AT = 16  # images, for their sizes
+_MOSTLY = 0.5  # share of a crop
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Setup:
         key: The run's own key; initialisation and dropout draw from it.
         loss: Loss that is minimised.
         evaluator: Scores the network on the split of section `eval`.
+        rows: Layers of the network in training, for a crop.
     """
 
     config: Mapping[str, Any]
@@ -52,12 +59,40 @@ class Setup:
     key: jax.Array
     loss: Loss
     evaluator: Evaluator
+    rows: Sequence[Row]
 
-    @functools.cached_property
-    def rows(self) -> Sequence[Row]:
-        """The layers of the network in training, for a crop."""
+    def describe(self) -> list[str]:
+        """Says what the run is made of, in lines."""
+        data, train = self.dataset, self.options
+        num_params = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         size = self.config["augment"]["crop_size"]
-        return layer_table(self.model, height=size, width=size, train=True)
+        return [
+            f"devices  {self.devices.count} x {self.devices.kind}",
+            f"data     {data.name}, {data.labels.num_classes} classes",
+            f"images   {len(data.source(train.split))} of {train.split} to train on, "
+            + f"{self.evaluator.num_images} of {self.config['eval']['split']} to score",
+            f"network  {self.config['model']['name']}, {num_params:,} parameters",
+            f"steps    {train.num_steps}, each of {train.batch_size} crops of {size} x {size}",
+            *self._find_padding(),
+        ]
+
+    def _find_padding(self) -> list[str]:
+        """Looks at some images; says that crops are mostly padding, if they are."""
+        augment, source = self.config["augment"], self.dataset.source(self.options.split)
+        size = augment["crop_size"]
+        scale = np.mean(augment["scales"] or augment["scale_range"])
+        indices = {*np.linspace(0, len(source), _LOOKED_AT, endpoint=False).astype(int).tolist()}
+        sides = [source[index]["image"].shape[:2] for index in sorted(indices)]
+        filled = np.prod(np.minimum(np.multiply(sides, scale), size), axis=1).mean() / size**2
+        if filled > _MOSTLY:
+            return []
+        height, width = np.median(sides, axis=0).astype(int)
+        fitting = -(-int(scale * max(height, width)) // 32) * 32
+        return [
+            f"remark   {1 - filled:.0%} of a crop is padding, since images are smaller: {height} x "
+            + f"{width};",
+            f"         --config.augment.crop_size={fitting} has less of it",
+        ]
 
     def make_train_step(self) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
         """Makes the update of a replicated state by a batch; see `steps.make_train_step`."""
@@ -73,23 +108,47 @@ class Setup:
         )
 
 
-def make_setup(config: Mapping[str, Any]) -> Setup:
-    """Makes what the sections of an experiment, and its seed, describe."""
+def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolves an experiment, and finds the mistakes that show without devices, data and network.
+
+    Raises:
+        UserError: If a value cannot be used.
+    """
     config = sections.resolve(config)
+    TrainOptions(**config["train"])
+    check_seed(config["seed"])
+    # Only looks at the options: no batch is read before the first is asked for.
+    train_batches([None], batch_size=1, seed=config["seed"], **config["augment"])
+    check_options(**config["eval"])
+    return config
+
+
+def make_setup(config: Mapping[str, Any]) -> Setup:
+    """Makes what the sections of an experiment, and its seed, describe.
+
+    What takes long, the building of a data set among it, comes after all that can be refused.
+    """
+    config = check_config(config)
     options = TrainOptions(**config["train"])
     devices = parallel.get_devices()
-    # Before anything slow: this is the mistake that a change of machine makes.
     devices.check_batch_size(options.batch_size, iter_size=options.iter_size)
     dataset = get_dataset(**config["data"])
+    trained, scored = options.split, config["eval"]["split"]
+    for split in (trained, scored):
+        dataset.check_split(split)
+    if shared := dataset.find_shared(trained, scored):
+        raise UserError(f"eval.split={scored}: {shared}")
     labels = dataset.labels
     num_classes = labels.num_classes
     model = get_model(**config["model"], num_classes=num_classes, axis_name=parallel.AXIS)
-    key = make_key(config["seed"])
-    variables = init_variables(key, model)
-    optimizer, schedule = make_optimizer(
-        variables["params"], num_steps=options.num_steps, **config["optim"]
-    )
     loss = make_loss(num_classes=num_classes, ignore_label=labels.ignore_label, **config["loss"])
+    key = make_key(config["seed"])
+    shapes = jax.eval_shape(lambda: init_variables(key, model))
+    optimizer, schedule = make_optimizer(
+        shapes["params"], num_steps=options.num_steps, **config["optim"]
+    )
+    rows = _find_rows(config, model, devices)
+    variables = init_variables(key, model)
     return Setup(
         config=config,
         options=options,
@@ -102,7 +161,30 @@ def make_setup(config: Mapping[str, Any]) -> Setup:
         key=key,
         loss=loss,
         evaluator=Evaluator(model, dataset, devices, **config["eval"]),
+        rows=rows,
     )
+
+
+def _find_rows(
+    config: Mapping[str, Any], model: nn.Module, devices: parallel.Devices
+) -> Sequence[Row]:
+    """Lists the layers of the network in training; refuses crops that no memory can hold."""
+    size, train, options = config["augment"]["crop_size"], config["train"], config["model"]
+    # Listing them for enormous crops takes memory by itself: maps grow with the area.
+    listed = min(size, _LARGE_CROP)
+    rows = layer_table(model, height=listed, width=listed, train=True)
+    least = least_step_bytes(
+        rows,
+        num_images=train["batch_size"] // devices.count // train["iter_size"],
+        bytes_each=jnp.dtype(options["dtype"]).itemsize,
+        remat=options["remat"],
+    )
+    check_fits(
+        least * (size / listed) ** 2, devices, batch_size=train["batch_size"], crop_size=size
+    )
+    if size > listed:
+        rows = layer_table(model, height=size, width=size, train=True)
+    return rows
 
 
 def make_batches(

@@ -35,10 +35,15 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def make_key(seed: int) -> jax.Array:
-    """Makes the key of a run."""
+def check_seed(seed: int) -> None:
+    """Raises UserError unless a run can have this seed."""
     if not 0 <= seed < 2**32:
         raise UserError(f"seed={seed} must lie in 0..{2**32 - 1}")
+
+
+def make_key(seed: int) -> jax.Array:
+    """Makes the key of a run."""
+    check_seed(seed)
     # rbg: initialising a network with the default generator takes ten seconds to compile.
     return jax.random.key(seed, impl="rbg")
 

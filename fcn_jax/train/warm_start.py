@@ -65,8 +65,7 @@ def init_from(
         MissingError: If the source is not there; the message says how to make it.
         UserError: If it is of another network.
     """
-    if workdir and weights:
-        raise UserError(f"init.workdir={workdir} and init.weights={weights}: give one of them")
+    check_source(workdir=workdir, weights=weights)
     if workdir:
         source = _read_stage(local_path(workdir), step)
     elif weights:
@@ -94,6 +93,29 @@ def init_from(
     return state.replace(params=variables["params"], batch_stats=variables.get("batch_stats", {}))
 
 
+def check_source(*, workdir: str = "", weights: str = "", **options: Any) -> None:
+    """Raises UserError unless what section `init` names is there; reads none of it."""
+    del options  # they say what is done with it
+    if workdir and weights:
+        raise UserError(f"init.workdir={workdir} and init.weights={weights}: give one of them")
+    folder = local_path(workdir)
+    if workdir and not has_checkpoint(folder / "checkpoints"):
+        if folder.exists():
+            experiment = RunFolder(folder).read_run().get("experiment", "...")
+        else:  # run folders are called after their experiments, and perhaps their seeds
+            experiment = re.sub(r"[-_.]?seed[-_]?\d+$", "", folder.name)
+        raise MissingError(
+            f"init.workdir={workdir} has no checkpoint: train the stage before this one first\n"
+            f"python launch.py train --config={experiment} --workdir={workdir}"
+        )
+    if weights and not local_path(weights).exists():
+        raise MissingError(
+            f"init.weights={weights} is not there: make it from a released file, or start at "
+            "random values with --config.init.weights=''\n"
+            f"python launch.py import_weights RELEASED_FILE --output={weights} --help"
+        )
+
+
 def make(
     name: str,
     *,
@@ -119,6 +141,7 @@ def make(
     Raises:
         UserError: If the weights are of another network, or it is not said which classes there are.
     """
+    check_source(weights=str(weights or ""))
     source = _read_weights(str(weights)) if weights is not None else None
     labels = _find_labels(num_classes, labels, source)
     section = sections.resolve_section("model", {"name": name, **options})
@@ -262,25 +285,10 @@ def _get_option(model: nn.Module, option: str) -> Any:
 
 
 def _read_stage(workdir: Path, step: str) -> Source:
-    if not has_checkpoint(workdir / "checkpoints"):
-        if workdir.exists():
-            experiment = RunFolder(workdir).read_run().get("experiment", "...")
-        else:  # run folders are called after their experiments, and perhaps their seeds
-            experiment = re.sub(r"[-_.]?seed[-_]?\d+$", "", workdir.name)
-        raise MissingError(
-            f"init.workdir={workdir} has no checkpoint: train the stage before this one first\n"
-            f"python launch.py train --config={experiment} --workdir={workdir}"
-        )
     return Source.of(load(workdir, step=step), str(workdir))
 
 
 def _read_weights(path: str) -> Source:
-    if not local_path(path).exists():
-        raise MissingError(
-            f"init.weights={path} is not there: make it from a released file, or start at random "
-            f"values with --config.init.weights=''\n"
-            f"python launch.py import_weights RELEASED_FILE --output={path} --help"
-        )
     weights = load_weights(path)
     if weights.model:
         return Source.of(load(path), path)

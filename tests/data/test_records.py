@@ -1,5 +1,8 @@
 import shutil
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +60,36 @@ def test_order_is_kept_across_shards(numbers):
 def test_building_and_reading_need_no_tensorflow(numbers):
     assert records.RecordSource(numbers, "val")[1]["id"] == "val_101"
     assert "tensorflow" not in sys.modules
+
+
+def test_of_two_builders_one_builds_and_the_other_waits(tmp_path, capsys):
+    building, waiting = threading.Event(), threading.Event()
+
+    class Slow(Numbers, skip_registration=True):
+        name = "numbers"
+
+        def make_record(self, split, item):
+            building.set()
+            waiting.wait(10)
+            return super().make_record(split, item)
+
+    def build(builder_class, message):
+        builder = builder_class(data_dir=tmp_path, file_format=records.FILE_FORMAT)
+        return records.build(builder, message=message)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(build, Slow, "building")
+        building.wait(10)
+        second = pool.submit(build, Numbers, "not me")
+        err, until = "", time.monotonic() + 10
+        while "waiting for process" not in err and time.monotonic() < until:
+            err += capsys.readouterr().err
+            time.sleep(0.01)
+        waiting.set()
+        for future in (first, second):
+            assert len(records.RecordSource(future.result(10), "train")) == 7
+    assert "not me" not in err
+    assert [path.name for path in (tmp_path / "numbers").iterdir()] == ["1.0.0"]
 
 
 def test_picked_source_follows_its_picks():

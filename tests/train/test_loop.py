@@ -21,9 +21,11 @@ from fcn_jax.ops.metrics import scores
 from fcn_jax.train import loop, parallel, setup
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.evaluation import Evaluator
+from fcn_jax.train.lock import lock_folder
 from fcn_jax.train.run_folder import RunFolder
+from fcn_jax.train.sections import TrainOptions
 from fcn_jax.train.setup import make_setup
-from tests.train.conftest import last_state, make_config, run
+from tests.train.conftest import TinyDataset, last_state, make_config, run
 
 pytestmark = pytest.mark.usefixtures("plain_conv", "one_device")
 
@@ -57,31 +59,62 @@ def read_log(workdir):
     return [{k: v for k, v in line.items() if k != "images_per_s"} for line in lines]
 
 
-def stop_at_step(monkeypatch, step):
-    """Sends this process a SIGTERM while the batch of `step` is read."""
+def stop_at_step(monkeypatch, step, number):
+    """Sends this process a signal while the batch of `step` is read."""
     original = setup.train_batches
 
     def stopping(source, *, start_step=0, **options):
         for index, batch in enumerate(original(source, start_step=start_step, **options)):
             if start_step + index + 1 == step:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
             yield batch
 
     monkeypatch.setattr(setup, "train_batches", stopping)
 
 
 def test_resumed_run_equals_uninterrupted_run(config, whole, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_at_step(patch, 4)
-        with pytest.raises(KeyboardInterrupt):
-            run(config, tmp_path / "parts")
-    assert newest_step(tmp_path / "parts") == 4
+    """Stopped by every kind of signal; the last comes before the first step of its launch."""
+    stops = [(2, signal.SIGHUP, 2), (4, signal.SIGUSR1, 4), (5, signal.SIGTERM, 4)]
+    for step, number, kept_step in stops:
+        with monkeypatch.context() as patch:
+            stop_at_step(patch, step, number)
+            with pytest.raises(KeyboardInterrupt):
+                run(config, tmp_path / "parts")
+        assert newest_step(tmp_path / "parts") == kept_step
     report = run(config, tmp_path / "parts")
     assert report["step"] == 6
     assert_same_bits(last_state(config, whole), last_state(config, tmp_path / "parts"))
     assert read_log(whole) == read_log(tmp_path / "parts")
     launches = json.loads((tmp_path / "parts" / "run.json").read_text())["launches"]
-    assert [(launch["start_step"], launch["end_step"]) for launch in launches] == [(0, 4), (4, 6)]
+    steps = [(launch["start_step"], launch.get("end_step")) for launch in launches]
+    assert steps == [(0, 2), (2, 4), (4, None), (4, 6)]
+
+
+def test_stop_leaves_an_evaluation(config, tmp_path, monkeypatch):
+    original = Evaluator.score
+
+    def score(self, variables, *, on_batch):
+        def stop(num_images):
+            os.kill(os.getpid(), signal.SIGTERM)
+            on_batch(num_images)
+
+        return original(self, variables, on_batch=stop)
+
+    monkeypatch.setattr(Evaluator, "score", score)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "run")
+    assert newest_step(tmp_path / "run") == 3
+    assert not (tmp_path / "run" / "eval").exists()
+
+
+def test_second_training_in_a_folder_is_refused_before_anything_slow(
+    config, whole, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "make_setup", lambda config: pytest.fail("too late"))
+    folder = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints" / "6")
+    with lock_folder(folder, say=print), pytest.raises(UserError, match="is being trained by"):
+        run(config, folder)
 
 
 def test_killed_run_repeats_the_steps_after_its_checkpoint(config, whole, finished):
@@ -229,7 +262,7 @@ def test_run_says_what_it_is(whole):
     assert info["num_params"] == sum(
         leaf.size for leaf in jax.tree.leaves(make_setup(make_config()).state.params)
     )
-    assert (info["output_stride"], info["finest_stride"]) == (32, 8)
+    assert (info["output_stride"], info["finest_stride"]) == (32, 32)
     (launch,) = info["launches"]
     assert launch["devices"] == parallel.get_devices(count=1).names
     assert launch["train_s"] > 0 and launch["eval_s"] > 0
@@ -314,15 +347,39 @@ def test_images_that_are_trained_on_are_not_scored(config, tiny_dataset, tmp_pat
         ("model", "name", "vgg17", "unknown model.name 'vgg17'"),
         ("optim", "schedule", "cosine", "unknown optim.schedule 'cosine'"),
         ("data", "name", "tinny", "unknown data set 'tinny'"),
+        ("augment", "crop_size", 100_000, r"need more than [\d,]+\.\d GiB on each of 1 x cpu"),
+        ("train", "batch_size", 10**8, r"need more than [\d,]+\.\d GiB on each of 1 x cpu"),
+        ("train", "split", "trian", "has no split 'trian'; it has"),
+        ("eval", "split", "vall", "has no split 'vall'; it has"),
+        ("init", "weights", "no.safetensors", "init.weights=no.safetensors is not there"),
+        ("init", "workdir", "runs/no", "init.workdir=runs/no has no checkpoint"),
     ],
 )
 def test_mistakes_are_found_before_the_folder_is_touched(
-    config, tmp_path, section, key, value, message
+    config, tmp_path, monkeypatch, section, key, value, message
 ):
+    """And before the data set is built, which happens when a split is first opened."""
+    monkeypatch.setattr(TinyDataset, "source", lambda self, split: pytest.fail("too late"))
     config[section][key] = value
     with pytest.raises(ValueError, match=message):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("crop_size", [32, 80])
+def test_crop_that_is_mostly_padding_is_remarked_on(config, crop_size):
+    config["augment"]["crop_size"] = crop_size
+    remarks = [line for line in make_setup(config).describe() if line.startswith("remark")]
+    assert bool(remarks) == (crop_size == 80)
+    assert all("of a crop is padding" in line and len(line) <= 80 for line in remarks)
+
+
+def test_evaluations_to_come_are_counted():
+    for every in (0, 1, 2, 5, 7):
+        options = TrainOptions(num_steps=10, batch_size=1, eval_every=every)
+        due = [step for step in range(1, 11) if step == 10 or (every and step % every == 0)]
+        for step in range(11):
+            assert loop._count_evals(options, step) == sum(later > step for later in due)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**20])

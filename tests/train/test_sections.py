@@ -182,9 +182,11 @@ def test_run_folder_of_before_belongs_to_the_same_experiment(tmp_path):
     old = json.loads(json.dumps(config))
     del old["loss"]["dice_weight"]
     (tmp_path / "config.json").write_text(json.dumps(old))
-    RunFolder(tmp_path).open(config)
+    RunFolder(tmp_path).open(config, has_steps=True)
     with pytest.raises(ValueError, match="loss.dice_weight is 0.0 there and 0.5 here"):
-        RunFolder(tmp_path).open(config | {"loss": config["loss"] | {"dice_weight": 0.5}})
+        RunFolder(tmp_path).open(
+            config | {"loss": config["loss"] | {"dice_weight": 0.5}}, has_steps=True
+        )
 
 
 def test_run_of_before_may_name_what_its_data_set_does_not_take():

@@ -109,7 +109,7 @@ def test_a_folder_without_a_run_is_no_stage(tmp_path):
 
 def test_a_stage_that_was_cut_off_names_its_own_experiment(tmp_path):
     model = get_model("vgg16_fcn16s", num_classes=2)
-    (tmp_path / "run.json").write_text('{"experiment": "voc_fcn32s"}')
+    (tmp_path / "run.json").write_text('{"experiment": "voc_fcn32s", "launches": []}')
     with pytest.raises(FileNotFoundError, match=f"--config=voc_fcn32s --workdir={tmp_path}$"):
         init_from(NOTHING, model, workdir=str(tmp_path))
 

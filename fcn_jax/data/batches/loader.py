@@ -5,7 +5,10 @@ stream, and only then let every process take its part of each batch. Threads, wo
 devices change nothing.
 """
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -253,9 +256,17 @@ def _iterate(
 
 
 def _begin_worker(worker_index: int, worker_count: int) -> None:
-    """Leaves Ctrl-C, which reaches every process of a terminal, and all talking to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leaves signals, which may reach every process of a job, and all talking to the parent."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.set_verbosity(logging.ERROR)  # tfds announces every data set that it opens again
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its parent has ended, killed perhaps, without a word to anyone."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _group_by_shape(

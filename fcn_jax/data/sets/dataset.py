@@ -41,13 +41,17 @@ class Dataset:
 
         `source[i]` is {"id": str, "image": uint8 [h, w, 3] RGB, "label": uint8 [h, w]}.
         """
+        self.check_split(split)
+        return self.builder.source(split)
+
+    def check_split(self, split: str) -> None:
+        """Raises UserError unless there is such a split; builds nothing."""
         if split in self.missing:
             raise MissingError(self.missing[split])
         if split not in self.splits:
             raise UserError(
                 f"data set {self.name!r} has no split {split!r}; it has {list(self.splits)}"
             )
-        return self.builder.source(split)
 
     def find_shared(self, trained: str, scored: str) -> str:
         """Says which images of `scored` were trained on; '' if none, or if it is the same split."""

@@ -20,6 +20,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from fcn_jax.atomic_file import as_system_error
+from fcn_jax.data.files.lock import hold
 from fcn_jax.data.files.pairs import Pair, Reading
 from fcn_jax.data.files.pictures import array_to_png, picture_to_array
 from fcn_jax.data.labels import LabelSet
@@ -163,8 +164,8 @@ def build(builder: tfds.core.DatasetBuilder, *, message: str) -> tfds.core.Datas
     """Builds the data set if it is not built yet; says `message` on stderr when it does.
 
     TFDS writes to a temporary folder and renames it when everything is there, so a folder that
-    carries the final name is complete. Of several processes that build at once, the first to
-    finish wins and the others use what it built.
+    carries the final name is complete. Of several processes that build at once, one builds and the
+    others wait for it; where the file system has no locks, the first to finish wins.
 
     Returns:
         A builder that reads the finished data set.
@@ -176,23 +177,42 @@ def build(builder: tfds.core.DatasetBuilder, *, message: str) -> tfds.core.Datas
     folder = Path(builder.data_path)
     info_file = folder / "dataset_info.json"
     if not info_file.exists():
-        if folder.is_dir():  # TFDS takes any folder of this name for a finished build
-            if any(folder.iterdir()):
-                raise damaged_build(folder, "dataset_info.json is missing")
-            folder.rmdir()
-        print(message, file=sys.stderr, flush=True)
-        try:
-            with quiet_tfds():
-                builder.download_and_prepare(file_format=FILE_FORMAT)
-        except Exception as error:
-            if not isinstance(error, OSError) or not info_file.exists():
-                raise as_system_error(error, builder.data_dir) from error
+        with _lock_build(folder):
+            if not info_file.exists():  # it may have been built meanwhile
+                _build(builder, folder, info_file, message)
     with quiet_tfds():  # a fresh builder: this one may not know that it was built meanwhile
         return type(builder)(
             data_dir=os.fspath(builder.data_dir_root),
             config=builder.builder_config,
             file_format=FILE_FORMAT,
         )
+
+
+def _build(builder: tfds.core.DatasetBuilder, folder: Path, info_file: Path, message: str) -> None:
+    if folder.is_dir():  # TFDS takes any folder of this name for a finished build
+        if any(folder.iterdir()):
+            raise damaged_build(folder, "dataset_info.json is missing")
+        folder.rmdir()
+    _say(message)
+    try:
+        with quiet_tfds():
+            builder.download_and_prepare(file_format=FILE_FORMAT)
+    except Exception as error:
+        if not isinstance(error, OSError) or not info_file.exists():
+            raise as_system_error(error, builder.data_dir) from error
+
+
+def _lock_build(folder: Path) -> contextlib.AbstractContextManager[None]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return hold(
+        folder.with_name(f"{folder.name}.lock"),
+        on_held=lambda holder: _say(f"waiting for {holder}, which builds {folder} ..."),
+        on_unsupported=_say,
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
