@@ -19,6 +19,7 @@ GOLDEN = ROOT / "tests" / "goldens" / "experiments.json"
 
 
 @cache
+@cache
 def load(name: str) -> experiments.Experiment:
     return experiments.load_experiment(experiments.find_experiment(name, FOLDER), FOLDER)
 
