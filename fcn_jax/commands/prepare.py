@@ -35,8 +35,13 @@ def run(args: argparse.Namespace) -> None:
         # The parts of a data set are built when they are first read.
         sources = {split: dataset.source(split) for split in splits}
     print(f"data set {dataset.name}, {dataset.labels.num_classes} classes")
+    if dataset.split_by:
+        print(f"  split by {dataset.split_by}")
+    for remark in dataset.remarks:
+        print(f"  remark: {remark}")
     for split, source in sources.items():
         print(f"  {split}: {len(source)} images, from {_read_all(source, split)}")
+        dataset.check_classes(split)
     for folder in dataset.find_folders():
         print(f"in {folder}  ({_mebibytes(folder):.0f} MiB)")
         for leftover in _find_leftovers(folder):

@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.data.datasets import survey_folder
+from fcn_jax.data.files.consistency import find_lack
+from fcn_jax.data.files.file_names import list_visible
 from fcn_jax.data.files.pairs import Pair, PairReader
 from fcn_jax.data.files.problems import Problem, name_some
 from fcn_jax.data.files.storage import UPRIGHT
@@ -48,6 +50,11 @@ class Facts(NamedTuple):
     orientation: int
     digest: bytes
 
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Label values that occur."""
+        return tuple(np.flatnonzero(self.counts).tolist())
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkup:
@@ -59,6 +66,7 @@ class Checkup:
         splits: Places of the pairs of each split.
         problems: What a build refuses.
         remarks: What a build accepts, in words.
+        split_by: What the splits were made by, in words.
     """
 
     labels: LabelSet
@@ -66,11 +74,19 @@ class Checkup:
     splits: Mapping[str, Sequence[Place]]
     problems: Sequence[Problem]
     remarks: Sequence[str]
+    split_by: str
 
     def read(self, split: str) -> list[Facts]:
         """Returns the facts of the pairs of a split that can be read."""
         found = (self.facts[listed][index] for listed, index in self.splits.get(split, ()))
         return [facts for facts in found if facts]
+
+    def find_lack(self, split: str) -> Problem | None:
+        """Returns the problem that a split holds fewer than two classes, if all of it is read."""
+        found = self.read(split)
+        if not found or len(found) < len(self.splits[split]):
+            return None
+        return find_lack(split, len(found), sum(f.counts for f in found), self.labels)
 
     def count_pixels(self, split: str) -> Int[np.ndarray, "n k"]:
         """Returns the pixels of each class in each image of a split; void does not count."""
@@ -107,22 +123,29 @@ def check_folder(
                 problems += its_problems
                 if found and consistency:
                     consistency.add(
+                        listed,
                         found.pair.label_file,
                         found.counts,
                         found.palette,
+                        kind=found.label_kind,
                         on_problem=problems.append,
                     )
                 facts[f"{part.name}/{listed}"].append(found)
                 on_pair(sum(map(len, facts.values())), total)
         if consistency and all(None not in facts[f"{part.name}/{listed}"] for listed in part.pairs):
             consistency.finish(on_problem=problems.append)
-    remarks = [*_find_unlisted(survey), *_find_oddities(facts), *_find_copies(survey, facts)]
+    remarks = [
+        *survey.list_remarks(),
+        *_find_unlisted(survey),
+        *_find_oddities(facts, survey.labels),
+        *_find_copies(survey, facts),
+    ]
     labels = survey.labels
     if classes:
         labels = labels.select(classes)
         select = functools.partial(_select, np.frombuffer(labels.table_from(survey.labels), "u1"))
         facts = {listed: [select(found) for found in facts[listed]] for listed in facts}
-    return Checkup(labels, facts, survey.splits, problems, remarks)
+    return Checkup(labels, facts, survey.splits, problems, remarks, survey.split_by)
 
 
 def examine(read_pair: PairReader, pair: Pair) -> tuple[Facts | None, list[Problem]]:
@@ -160,7 +183,7 @@ def _find_unlisted(survey: Survey) -> list[str]:
     used = {file for pairs in lists for pair in pairs for file in pair[1:]}
     remarks = []
     for folder in sorted({file.parent for file in used}):
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+        files = [path for path in list_visible(folder) if path.is_file()]
         others = [path.name for path in files if path not in used]
         if others:
             remarks.append(
@@ -169,7 +192,7 @@ def _find_unlisted(survey: Survey) -> list[str]:
     return remarks
 
 
-def _find_oddities(lists: Mapping[str, Sequence[Facts | None]]) -> list[str]:
+def _find_oddities(lists: Mapping[str, Sequence[Facts | None]], labels: LabelSet) -> list[str]:
     every = [facts for found in lists.values() for facts in found if facts]
     remarks = []
     for title, odd in [
@@ -193,6 +216,14 @@ def _find_oddities(lists: Mapping[str, Sequence[Facts | None]]) -> list[str]:
     if blank:
         names = name_some([facts.pair.label_file.name for facts in blank])
         remarks.append(f"{len(blank)} labels are void at every pixel: {names}")
+    for number, class_name in enumerate(labels.names):
+        alone = [f for f in every if {number, labels.ignore_label} == {*f.values}]
+        if alone:
+            names = name_some([facts.pair.label_file.name for facts in alone])
+            remarks.append(
+                f"{len(alone)} labels hold only class {class_name!r} and void "
+                f"({labels.ignore_label}): {names}"
+            )
     return remarks
 
 

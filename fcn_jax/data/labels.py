@@ -72,6 +72,11 @@ class LabelSet:
             raise UserError(f"unknown classes {unknown}; known: {', '.join(self.names)}")
         if len(set(classes)) < len(classes):
             raise UserError(f"classes {list(classes)} name a class twice")
+        if len(classes) < 2:
+            raise UserError(
+                f"classes {list(classes)} name one class, and no score could be wrong: pixels of "
+                "all others become void. Name a second one, such as the background"
+            )
         return LabelSet(
             names=tuple(classes),
             colors=tuple(self.colors[self.names.index(name)] for name in classes),

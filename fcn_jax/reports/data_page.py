@@ -19,6 +19,8 @@ def print_report(report: dict[str, Any], *, see_all: bool) -> None:
         console.print(line, soft_wrap=True)
 
     say(f"{report['experiment']}: data set {report['dataset']} in {report['source_dir']}")
+    if report["split_by"]:
+        say(f"split by {report['split_by']}")
     console.print(_make_list_table(report["lists"]))
     if any(list_["num_readable"] for list_ in report["lists"]):
         console.print(_make_class_table(report))
@@ -111,6 +113,12 @@ def _show(weight: float) -> str:
     return "-" if math.isnan(weight) else f"{weight:.2f}"
 
 
+def _show_values(values: list[int]) -> str:
+    if len(values) > _MAX_SHOWN:
+        values = [*values[:2], "...", values[-1]]
+    return "{" + ", ".join(map(str, values)) + "}"
+
+
 def _explain(report: dict[str, Any]) -> list[str]:
     train, val = report["train_split"], report["eval_split"]
     lines = [
@@ -121,6 +129,10 @@ def _explain(report: dict[str, Any]) -> list[str]:
         names = zip(report["class_names"], column["pixels"], strict=True)
         if absent := [name for name, pixels in names if not pixels]:
             lines.append(f"No pixel in {split}: {', '.join(absent)}.")
+        sets = column["value_sets"]
+        if 1 < len(sets) <= _MAX_SHOWN:
+            shown = [f"{s['labels']} hold {_show_values(s['values'])}" for s in sets]
+            lines.append(f"Labels of {split}: {', '.join(shown)}.")
     unreadable = sum(list_["num_pairs"] - list_["num_readable"] for list_ in report["lists"])
     if unreadable:
         lines.append(f"Left out of all numbers: {unreadable} pairs that cannot be read.")

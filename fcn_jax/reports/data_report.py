@@ -21,10 +21,13 @@ def make_report(experiment: str, config: dict[str, Any], checkup: Checkup) -> di
             message = f"{experiment} needs the split {split!r}; this folder makes "
             message += ", ".join(checkup.splits) or "none"
             problems.append({"kind": "missing split", "message": message})
+        elif (lack := checkup.find_lack(split)) and str(lack) not in map(str, checkup.problems):
+            problems.append({"kind": lack.kind, "message": str(lack)})
     return {
         "experiment": experiment,
         "dataset": config["data"]["name"],
         "source_dir": config["data"]["source_dir"],
+        "split_by": checkup.split_by,
         "ok": not problems,
         "problems": problems,
         "remarks": list(checkup.remarks),
@@ -60,6 +63,7 @@ def _describe_classes(checkup: Checkup, train: str, val: str) -> dict[str, Any]:
             "pixels": pixels.sum(0).tolist(),
             "images": (pixels > 0).sum(0).tolist(),
             "void_pixels": every - int(pixels.sum()),
+            "value_sets": _group_by_values(checkup.read(split)),
         }
     pixels = checkup.count_pixels(train)
     return {
@@ -70,6 +74,16 @@ def _describe_classes(checkup: Checkup, train: str, val: str) -> dict[str, Any]:
             "inverse_log": inverse_log(pixels).tolist(),
         },
     }
+
+
+def _group_by_values(found: list) -> list[dict[str, Any]]:
+    """Groups labels by the values that they hold, the largest group first."""
+    groups = Counter(facts.values for facts in found)
+    example = {facts.values: facts.pair.label_file.name for facts in reversed(found)}
+    return [
+        {"values": list(values), "labels": count, "example": example[values]}
+        for values, count in groups.most_common()
+    ]
 
 
 def _score_baseline(

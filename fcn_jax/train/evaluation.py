@@ -108,6 +108,7 @@ class Evaluator:
             boundary_px=boundary_px,
             num_samples=num_samples,
         )
+        dataset.check_classes(split)
         self._dataset, self._split, self._source = dataset, split, dataset.source(split)
         # More than all images at once would only be fillers.
         most = max(1, -(-len(self._source) // devices.count))

@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import UInt8
 from PIL import Image
 
-from fcn_jax.data.files.lists import SUFFIXES
+from fcn_jax.data.files.file_names import SUFFIXES, is_picture, list_visible
 from fcn_jax.data.files.pictures import read_image_file
 from fcn_jax.errors import UserError
 from fcn_jax.models.layers import Conv, NormSpec
@@ -226,7 +226,7 @@ def read_photos(folder: str | Path, *, num_photos: int = 120) -> np.ndarray:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give one that holds photos")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = [path for path in list_visible(folder) if is_picture(path)]
     if not files:
         raise UserError(f"{folder} holds no photos ({', '.join(SUFFIXES)})")
     chosen = np.linspace(0, len(files) - 1, min(num_photos, len(files))).round().astype(int)

@@ -188,7 +188,9 @@ class RunFolder:
 
     def sample_files(self, image_id: str, *, split: str, step: int) -> tuple[Path, Path, Path]:
         """Returns where an image, its label and its prediction at a step are, or would be."""
-        folder, stem = self.path / "samples" / split, _short(image_id.replace("/", "_"))
+        # Folders of an id are folders here: a/b and a_b are two images.
+        *above, stem = map(_short, image_id.split("/"))
+        folder = self.path.joinpath("samples", split, *above)
         endings = ("image", "label", f"pred-{step}")
         image, label, pred = (folder / f"{stem}.{ending}.png" for ending in endings)
         return image, label, pred
@@ -196,8 +198,9 @@ class RunFolder:
     def list_samples(self, split: str, step: int) -> list[str]:
         """Lists the images, by their ids, that have a label and a prediction at a step."""
         ending = ".image.png"
-        found = (self.path / "samples" / split).glob(f"*{ending}")
-        ids = sorted(file.name.removesuffix(ending) for file in found)
+        folder = self.path / "samples" / split
+        found = (file.relative_to(folder).as_posix() for file in folder.rglob(f"*{ending}"))
+        ids = sorted(name.removesuffix(ending) for name in found)
         return [
             image_id
             for image_id in ids

@@ -71,6 +71,8 @@ class Setup:
             f"data     {data.name}, {data.labels.num_classes} classes",
             f"images   {len(data.source(train.split))} of {train.split} to train on, "
             + f"{self.evaluator.num_images} of {self.config['eval']['split']} to score",
+            *([f"split    by {data.split_by}"] if data.split_by else ()),
+            *(f"remark   {remark}" for remark in data.remarks),
             f"network  {self.config['model']['name']}, {num_params:,} parameters",
             f"steps    {train.num_steps}, each of {train.batch_size} crops of {size} x {size}",
             *self._find_padding(),
@@ -195,6 +197,7 @@ def make_batches(
     Section `augment` is checked at once; the first file is read when the first batch is asked for.
     """
     config = sections.resolve(config)
+    dataset.check_classes(config["train"]["split"])
     return train_batches(
         dataset.source(config["train"]["split"]),
         batch_size=config["train"]["batch_size"],

@@ -52,6 +52,7 @@ def check(capsys, folder):
 def test_folder_without_problems(check, tmp_path, folder):
     code, out, err = check()
     assert (code, err) == (0, "")
+    assert out.splitlines()[1] == "split by the folders images/train and images/val"
     assert all(name in " ".join(out.split()) for name in ("background", "cat", "a class with"))
     command = f"prepare --config=custom_fcn8s --config.data.source_dir={folder}"
     assert out.splitlines()[-1] == f"all is well; next: python launch.py {command}"

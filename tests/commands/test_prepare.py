@@ -61,6 +61,7 @@ def test_prepare_builds_once_and_says_what_and_where(prepare, tmp_path):
     size = sum(file.stat().st_size for file in built.iterdir()) / 2**20
     assert out.splitlines() == [
         "data set custom, 2 classes",
+        "  split by the folders images/train and images/val",
         "  train: 40 images, from 00 to 39",
         "  val: 2 images, from 40 to 41",
         f"in {built}  ({size:.0f} MiB)",

@@ -177,7 +177,7 @@ BROKEN = {
         "images/val is missing",
     ),
     "no label folder of a split": (
-        do(in_folders, rename("labels/val", "labels/valid")),
+        do(in_folders, rename("labels/val", "labels/v")),
         "missing folder",
         "labels/val is missing",
     ),

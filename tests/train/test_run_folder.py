@@ -87,6 +87,14 @@ def test_samples_come_back_as_they_were(folder, rng):
         np.testing.assert_array_equal(np.asarray(Image.open(file)), array)
 
 
+def test_samples_of_images_in_folders_never_meet(folder):
+    ids = ["a/b", "a_b", "b", "c/b"]
+    black = np.zeros((4, 5, 3), np.uint8)
+    samples = [Prediction(name, black, black[..., 0], black[..., 0]) for name in ids]
+    folder.write_eval(make_report("val", 3), samples, colors=black[0, :2])
+    assert folder.list_samples("val", 3) == ids
+
+
 def test_launches_add_up(folder):
     for start, seed in ((0, 1), (5, 1)):
         folder.begin_launch("train", devices=["cpu:0"], start_step=start, seed=seed)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from fcn_jax.data.files.pictures import (
     ImageFile,
@@ -17,7 +17,8 @@ from fcn_jax.data.files.pictures import (
 )
 from fcn_jax.data.files.problems import MissingFile, OnProblem, Problem, refuse
 from fcn_jax.data.files.storage import SIDEWAYS
-from fcn_jax.data.labels import IGNORE_LABEL, Color, LabelSet
+from fcn_jax.data.files.value_table import look_up
+from fcn_jax.data.labels import IGNORE_LABEL, LabelSet
 
 
 class Pair(NamedTuple):
@@ -53,6 +54,8 @@ class PairReader:
         labels: Classes of the data set.
         read_label: Reads one label file.
         void: Value in the files that means unlabelled; it becomes `labels.ignore_label`.
+        numbers: Class, or void, of each value in the files; None if values are classes.
+        void_is_named: Whether the user has said what means unlabelled.
         orient: Whether an image that is stored turned (EXIF) must have a label that shows by its
             size which way it lies. Published data sets are known to lie as they are stored.
     """
@@ -60,6 +63,8 @@ class PairReader:
     labels: LabelSet
     read_label: Callable[[Path], LabelFile] = read_label_file
     void: int = IGNORE_LABEL
+    numbers: Mapping[int, int] | None = None
+    void_is_named: bool = False
     orient: bool = False
 
     def __call__(self, pair: Pair, on_problem: OnProblem = refuse) -> Reading | None:
@@ -75,6 +80,8 @@ class PairReader:
 
     def _read_checked_label(self, path: Path) -> LabelFile:
         label = self.read_label(path)
+        if self.numbers is not None:
+            return label._replace(numbers=_translate(path, label.numbers, self.numbers))
         check_label(path, label.numbers, num_classes=self.labels.num_classes, void=self.void)
         ignore_label = np.uint8(self.labels.ignore_label)
         numbers = label.numbers
@@ -109,61 +116,17 @@ class PairReader:
         return None
 
 
-class Consistency:
-    """What only several labels together show; to be told of each of them in order."""
-
-    def __init__(self, labels: LabelSet):
-        self._labels = labels
-        self._palette: dict[int, tuple[Color, Path]] = {}
-        self._counts = np.zeros(256, np.int64)
-
-    def add(
-        self,
-        label_file: Path,
-        counts: Int[np.ndarray, "256"],
-        palette: Mapping[int, Color],
-        *,
-        on_problem: OnProblem = refuse,
-    ) -> None:
-        """Compares a label with those before it.
-
-        Args:
-            label_file: Where the label is.
-            counts: Pixels of each number.
-            palette: Colours of the numbers, as in `LabelFile`.
-            on_problem: Is told of a number that has two colours.
-        """
-        self._counts += counts
-        for number, color in palette.items():
-            before, where = self._palette.setdefault(number, (color, label_file))
-            if before != color:
-                return on_problem(
-                    Problem(
-                        f"{label_file}: number {number} has the colour {color}, but "
-                        f"{before} in {where}; a palette was reordered when a file was saved. Keep "
-                        "the original files, or save labels as RGB with the colours in classes.txt",
-                        kind="label with a reordered palette",
-                    )
-                )
-        return None
-
-    def finish(self, *, on_problem: OnProblem = refuse) -> None:
-        """Looks at all labels together."""
-        present = np.flatnonzero(self._counts[: self._labels.num_classes])
-        if len(present) > 1 or not self._counts.any():
-            return
-        ignore_label = self._labels.ignore_label
-        held = [f"class {self._labels.names[number]!r}" for number in present]
-        hint = "there is nothing to tell apart"
-        if self._counts[ignore_label]:
-            held.append(f"unlabelled pixels ({ignore_label})")
-            hint = f"if {ignore_label} is a class here, save it as that class's number"
-        on_problem(
-            Problem(
-                f"all labels together hold only {' and '.join(held)}; {hint}",
-                kind="labels of one class only",
-            )
-        )
+def _translate(
+    path: Path, values: UInt8[np.ndarray, "h w"], numbers: Mapping[int, int]
+) -> UInt8[np.ndarray, "h w"]:
+    try:
+        return look_up(path, values, numbers)
+    except Problem as problem:
+        raise Problem(
+            f"{problem}. Name it where the classes are named: 'NUMBER background' if it is one, "
+            "'NUMBER void' if it means unlabelled",
+            kind=problem.kind,
+        ) from None
 
 
 def _attempt(read: Callable, path: Path, on_problem: OnProblem):

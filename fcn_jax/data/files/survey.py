@@ -8,8 +8,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fcn_jax.data.files.consistency import Consistency
 from fcn_jax.data.files.digests import Digests
-from fcn_jax.data.files.pairs import Consistency, Pair, PairReader
+from fcn_jax.data.files.pairs import Pair, PairReader
 from fcn_jax.data.labels import LabelSet
 
 Place = tuple[str, int]  # of a pair: the name "part/list" of its list, and its index in that
@@ -44,7 +45,9 @@ class Part:
 
     def make_consistency(self) -> Consistency | None:
         """Returns what looks at labels together, if that is wanted."""
-        return Consistency(self.read_pair.labels) if self.compare_labels else None
+        if not self.compare_labels:
+            return None
+        return Consistency(self.read_pair.labels, void_is_named=self.read_pair.void_is_named)
 
     def fingerprint(self, digests: Digests) -> str:
         """Returns 16 hexadecimal digits of all that the records are made from.
@@ -74,9 +77,20 @@ class Survey:
         parts: What is built, each by itself.
         splits: Places of the pairs of each split.
         ids_are_global: Whether an id means the same photograph in every list.
+        split_by: What the splits were made by, in words.
+        left_out: Reason why a split is left out, by split.
+        remarks: What somebody should know, in words.
     """
 
     labels: LabelSet
     parts: Sequence[Part]
     splits: Mapping[str, Sequence[Place]]
     ids_are_global: bool = False
+    split_by: str = ""
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    remarks: Sequence[str] = ()
+
+    def list_remarks(self) -> list[str]:
+        """Returns all remarks, also those on what was left out."""
+        left_out = [f"{split} is left out: {reason}" for split, reason in self.left_out.items()]
+        return [*self.remarks, *left_out]

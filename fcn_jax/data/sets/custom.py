@@ -6,24 +6,50 @@
 
 A label holds class numbers (8-bit grey or palette PNG; `fcn_jax.data.files.pictures` says what else
 is read) or, if classes.txt has colours, those; 255 means unlabelled. Colour labels show it as VOC
-does, (224, 224, 192), or in the colour of a last line `void red green blue`.
+does, (224, 224, 192), or in the colour of a last line `void red green blue`. Files of classes as
+other programs write them are read too: see `fcn_jax.data.files.class_formats`.
 
 Splits are, whichever is there first:
 
-1. lists `train.txt`, `val.txt` and, if wanted, `test.txt`; see `fcn_jax.data.files.lists`.
-2. folders `images/train`, `labels/train`, `images/val`, ...
-3. chance: an image goes to `val` if the hash of its name and the seed says so. More images never
-   move those that are there from one split to the other.
+1. lists `train.txt`, `val.txt` and, if wanted, `test.txt`; see `fcn_jax.data.files.lists`. The
+   usual other names and forms count as well; see `split_names` and `entries` there.
+2. folders `images/train`, `labels/train`, `images/val`, ... or `train/images`, `train/labels`, ...
+3. lists in folders below, and JSON files of lists.
+4. chance: an image goes to `val` if the hash of its name and the seed says so. More images never
+   move those that are there from one split to the other. Not if files or folders seem to say how
+   images are split and are not understood: that is a problem.
+
+Names are compared as `fcn_jax.data.files.file_names` says; hidden files and folders do not count.
 """
 
+import dataclasses
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from fcn_jax.data.files.classes_txt import read_classes
-from fcn_jax.data.files.lists import REQUIRED_SPLITS, SPLITS, SUFFIXES, read_pair_lists
+from fcn_jax.data.files import split_files
+from fcn_jax.data.files.classes_txt import CLASS_FILES, Classes, read_classes
+from fcn_jax.data.files.entries import UNDERSTOOD
+from fcn_jax.data.files.file_names import (
+    IMAGES,
+    LABELS,
+    find_folder,
+    find_hidden_pictures,
+    list_pictures,
+    list_visible,
+)
+from fcn_jax.data.files.folder_pairs import (
+    FolderSplits,
+    find_folders_of_splits,
+    find_split_folders,
+    match,
+    read_folders,
+    read_folders_of_splits,
+)
+from fcn_jax.data.files.lists import PairLists
 from fcn_jax.data.files.pairs import Pair, PairReader
 from fcn_jax.data.files.pictures import read_label_file
 from fcn_jax.data.files.problems import (
@@ -34,8 +60,9 @@ from fcn_jax.data.files.problems import (
     name_some,
     refuse,
 )
+from fcn_jax.data.files.split_names import REQUIRED_SPLITS, begins_with_split
 from fcn_jax.data.files.survey import Part, Survey
-from fcn_jax.data.labels import IGNORE_LABEL, Color, LabelSet
+from fcn_jax.data.labels import IGNORE_LABEL, LabelSet
 from fcn_jax.data.sets.folder_set import FolderSet
 from fcn_jax.errors import UserError
 
@@ -71,35 +98,81 @@ class Custom(FolderSet):
                 which.
             split_seed: Seed of that choice; another one draws another `val`.
         """
+        if not 0 < val_frac < 1:
+            raise UserError(f"data.val_frac={val_frac} must lie between 0 and 1, such as 0.2")
         source = Path(folder).expanduser().resolve()
         classes = find_classes(source, on_problem=on_problem)
-        pairs = find_pairs(source, on_problem=on_problem, val_frac=val_frac, split_seed=split_seed)
-        check_splits(pairs, on_problem=on_problem)
+        found = find_pairs(source, on_problem=on_problem, val_frac=val_frac, split_seed=split_seed)
+        check_splits(found.pairs, on_problem=on_problem)
         # Without classes every file can still be opened, and every number is accepted.
-        labels, table = classes or (LabelSet.in_voc_colors([*map(str, range(IGNORE_LABEL))]), {})
+        labels = LabelSet.in_voc_colors([*map(str, range(IGNORE_LABEL))])
+        read_pair = PairReader(labels, orient=True)
+        if classes:
+            labels = classes.labels
+            read_label = partial(read_label_file, colors=classes.colors or None)
+            read_pair = PairReader(
+                labels,
+                read_label,
+                numbers=classes.numbers,
+                void_is_named=classes.names_void,
+                orient=True,
+            )
         part = Part(
             name=self.name,
             folder=source,
-            pairs=pairs,
-            read_pair=PairReader(
-                labels, partial(read_label_file, colors=table or None), orient=True
-            ),
+            pairs=found.pairs,
+            read_pair=read_pair,
             compare_labels=True,
-            meaning=repr(classes),
+            meaning=classes.meaning if classes else "",
         )
-        return self.make_survey(labels, [part], on_problem)
+        survey = self.make_survey(labels, [part], on_problem)
+        understood = [classes.understood] if classes and classes.understood else []
+        return dataclasses.replace(
+            survey,
+            split_by=found.split_by,
+            left_out=found.left_out,
+            remarks=[*understood, *found.remarks, *_find_hidden(source, found.pairs)],
+        )
 
 
-def find_classes(
-    source: Path, *, on_problem: OnProblem = refuse
-) -> tuple[LabelSet, dict[Color, int]] | None:
-    """Reads the folder's classes.txt; nothing if it is missing or has a mistake."""
-    file = source / "classes.txt"
-    if file.is_file():
-        return read_classes(file, on_problem=on_problem)
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The pairs of a folder.
+
+    Attributes:
+        pairs: Pairs of each split.
+        split_by: What the splits were made by, in words.
+        remarks: What somebody should know, in words.
+        left_out: Reason why a split is left out, by split.
+    """
+
+    pairs: Mapping[str, Sequence[Pair]]
+    split_by: str = ""
+    remarks: Sequence[str] = ()
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def find_classes(source: Path, *, on_problem: OnProblem = refuse) -> Classes | None:
+    """Reads the folder's classes.txt; nothing if it is missing or has a mistake.
+
+    Without it, the one file of classes that another program is known to call so.
+    """
+    names = {path.name.casefold(): path for path in list_visible(source)} if source.is_dir() else {}
+    files = [names[name] for name in CLASS_FILES if name in names and names[name].is_file()]
+    if files and (files[0].name.casefold() == CLASS_FILES[0] or len(files) == 1):
+        return read_classes(files[0], on_problem=on_problem)
+    if files:
+        return on_problem(
+            Problem(
+                f"{source} holds {name_some([file.name for file in files])}; call the one that "
+                f"names the classes {CLASS_FILES[0]}",
+                kind="missing classes.txt",
+            )
+        )
     return on_problem(
         MissingFile(
-            f"{file} is missing ({list_folder(source)}); expected\n{EXPECTED_FILES}",
+            f"{source / CLASS_FILES[0]} is missing ({list_folder(source)}); expected\n"
+            f"{EXPECTED_FILES}",
             kind="missing classes.txt",
         )
     )
@@ -107,27 +180,144 @@ def find_classes(
 
 def find_pairs(
     source: Path, *, on_problem: OnProblem = refuse, val_frac: float, split_seed: int
-) -> dict[str, list[Pair]]:
+) -> Found:
     """Returns the pairs of each split, by lists, by folders, or by chance."""
-    if not 0 < val_frac < 1:
-        raise UserError(f"data.val_frac={val_frac} must lie between 0 and 1, such as 0.2")
-    if any((source / f"{split}.txt").is_file() for split in SPLITS):
-        return read_pair_lists(source, on_problem=on_problem, expected_files=EXPECTED_FILES)
-    images, labels = source / "images", source / "labels"
-    for folder in (images, labels):
-        if not folder.is_dir():
+    images = find_folder(source, IMAGES, on_problem=on_problem)
+    labels = find_folder(source, LABELS, on_problem=on_problem)
+    files = split_files.SplitFiles({}, {}, [], [])
+    if source.is_dir():
+        files = split_files.find_split_files(source, on_problem=on_problem)
+    unread = [file for file in files.others if split_files.names_splits(file)]
+    if split_files.lie_in(source, files.used):
+        return _read_lists(source, images, labels, files, unread, on_problem)
+    folders = {}
+    if images and labels and any(path.is_dir() for path in list_visible(images)):
+        if not files.used or find_split_folders(images, on_problem=on_problem):
+            return _by_folders(read_folders(images, labels, on_problem), source, files, unread)
+    elif not images and source.is_dir():
+        folders = find_folders_of_splits(source, on_problem=on_problem)
+    if folders:
+        splits = read_folders_of_splits(source, folders, on_problem)
+        return _by_folders(splits, source, files, unread)
+    if files.used:
+        return _read_lists(source, images, labels, files, unread, on_problem)
+    for folder, name in ((images, IMAGES[0]), (labels, LABELS[0])):
+        if not folder:
             on_problem(
                 MissingFile(
-                    f"the folder {folder} is missing ({list_folder(source)}); expected\n"
+                    f"the folder {source / name} is missing ({list_folder(source)}); expected\n"
                     f"{EXPECTED_FILES}",
                     kind="missing folder",
                 )
             )
-            return {}
-    below = {path.name for path in images.iterdir() if path.is_dir()}
-    if below:
-        return _read_folders(images, labels, below, on_problem)
-    pairs = _match(images, labels, on_problem)
+            return Found({})
+    pairs = match(images, labels, on_problem)
+    remarks = _refuse_hints(source, images, files.others, [pair.id for pair in pairs], on_problem)
+    splits = _draw_splits(pairs, images, on_problem, val_frac=val_frac, split_seed=split_seed)
+    split_by = (
+        f"chance: {val_frac:.0%} of the images to val, drawn by their names; write train.txt and "
+        "val.txt to choose"
+    )
+    return Found(splits, split_by, remarks)
+
+
+def _read_lists(
+    source: Path,
+    images: Path | None,
+    labels: Path | None,
+    files: split_files.SplitFiles,
+    unread: Sequence[Path],
+    on_problem: OnProblem,
+) -> Found:
+    folders = [folder.name if folder else "" for folder in (images, labels)]
+    lists = PairLists(
+        source,
+        expected_files=EXPECTED_FILES,
+        folders=(folders[0] or IMAGES[0], folders[1] or LABELS[0]),
+        on_problem=on_problem,
+    )
+    pairs = lists.read(files.lists) if files.lists else lists.find_table(*files.used, files.table)
+    split_by = f"{_join(source, files.used)}"
+    return Found(pairs, split_by, _remark_unread(source, unread), lists.left_out)
+
+
+def _by_folders(
+    splits: FolderSplits,
+    source: Path,
+    files: split_files.SplitFiles,
+    unread: Sequence[Path],
+) -> Found:
+    split_by = f"the folders {_join(source, splits.folders)}"
+    remarks = _remark_unread(source, [*files.used, *unread])
+    return Found(splits.pairs, split_by, remarks, splits.left_out)
+
+
+def _join(source: Path, paths: Iterable[Path]) -> str:
+    *names, last = (os.path.relpath(path, source) for path in paths)
+    return f"{', '.join(names)} and {last}" if names else last
+
+
+def _remark_unread(source: Path, files: Sequence[Path]) -> list[str]:
+    if not files:
+        return []
+    names = name_some([os.path.relpath(file, source) for file in files])
+    return [f"not read, though called after splits: {names}"]
+
+
+def _refuse_hints(
+    source: Path,
+    images: Path,
+    files: Sequence[Path],
+    names: Sequence[str],
+    on_problem: OnProblem,
+) -> list[str]:
+    """Refuses to split by chance where something seems to say how; returns what is remarked on."""
+    remarks = []
+    for file in files:
+        if split_files.names_splits(file) and (
+            split_files.is_foreign(file) or split_files.names_images(file, names)
+        ):
+            on_problem(
+                Problem(
+                    f"{file} seems to say how images are split, and is not understood: write "
+                    "train.txt and val.txt, or call the file otherwise if it does not; "
+                    f"{UNDERSTOOD}",
+                    kind="list that is not understood",
+                )
+            )
+        elif split_files.names_splits(file):
+            remarks += _remark_unread(source, [file])
+        elif split_files.names_images(file, names):
+            remarks.append(
+                f"{file.name} names images and is not read; lists are called train.txt, val.txt"
+            )
+    for split, folder in find_split_folders(source, on_problem=on_problem).items():
+        if not list_pictures(folder, lambda problem: None):
+            continue
+        if split in REQUIRED_SPLITS:
+            on_problem(
+                Problem(
+                    f"{folder} holds pictures beside {images}, and nothing says how these are "
+                    "split: move all to images/train, labels/train, images/val, labels/val, or "
+                    "write train.txt and val.txt",
+                    kind="folder that is not understood",
+                )
+            )
+        else:
+            remarks.append(f"{folder} is not read: labelled images belong into images/ and labels/")
+    begin = Counter(filter(None, (begins_with_split(Path(name).name) for name in names)))
+    if "train" in begin and len(begin) > 1:
+        counts = ", ".join(f"{count} of {split}" for split, count in begin.most_common())
+        remarks.append(
+            f"names of images begin as splits are called ({counts}), which does not count: write "
+            "train.txt and val.txt"
+        )
+    return remarks
+
+
+def _draw_splits(
+    pairs: Sequence[Pair], images: Path, on_problem: OnProblem, *, val_frac: float, split_seed: int
+) -> dict[str, list[Pair]]:
     splits: dict[str, list[Pair]] = {split: [] for split in REQUIRED_SPLITS}
     for pair in pairs:
         splits["val" if draw(pair.id, split_seed) < val_frac else "train"].append(pair)
@@ -144,114 +334,25 @@ def find_pairs(
     return splits
 
 
+def _find_hidden(source: Path, pairs: Mapping[str, Sequence[Pair]]) -> list[str]:
+    """Says which pictures are passed over since they are hidden."""
+    parents = {file.parent for found in pairs.values() for pair in found for file in pair[1:]}
+    inside = [folder.relative_to(source) for folder in parents if source in folder.parents]
+    folders = {source / folder.parts[0] for folder in inside}
+    hidden = [
+        os.path.relpath(path, source)
+        for folder in sorted(folders)
+        for path in find_hidden_pictures(folder)
+    ]
+    return (
+        [f"hidden, and passed over with the pictures there: {name_some(hidden)}"] if hidden else []
+    )
+
+
 def draw(name: str, seed: int) -> float:
     """Returns a number in [0, 1) that depends on the name and the seed alone."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _read_folders(
-    images: Path, labels: Path, below: set[str], on_problem: OnProblem
-) -> dict[str, list[Pair]]:
-    files = [path.name for path in sorted(images.iterdir()) if path.suffix.lower() in SUFFIXES]
-    if unknown := sorted(below - set(SPLITS)):
-        on_problem(
-            Problem(
-                f"{images} holds the folders {name_some(unknown)}; expected none, or those of the "
-                f"splits: {', '.join(SPLITS)}. Other folders need lists, train.txt and val.txt",
-                kind="unknown folder",
-            )
-        )
-    elif files:
-        on_problem(
-            Problem(
-                f"{images} holds folders of splits and, beside them, {name_some(files)}; put every "
-                "image into the folder of its split",
-                kind="image outside the splits",
-            )
-        )
-    splits = {}
-    for split in SPLITS:
-        if split not in below and split not in REQUIRED_SPLITS:
-            continue
-        for folder in (images / split, labels / split):
-            if not folder.is_dir():
-                on_problem(
-                    MissingFile(
-                        f"the folder {folder} is missing; expected images/train, labels/train, "
-                        "images/val, labels/val",
-                        kind="missing folder",
-                    )
-                )
-                break
-        else:
-            splits[split] = _match(images / split, labels / split, on_problem)
-    return splits
-
-
-def _match(images: Path, labels: Path, on_problem: OnProblem) -> list[Pair]:
-    """Pairs the pictures of two folders by their names without suffix."""
-    image_files = _list_pictures(images, on_problem)
-    label_files = _list_pictures(labels, on_problem)
-    if not image_files:
-        on_problem(
-            MissingFile(
-                f"{images} holds no picture ({list_folder(images)}); expected "
-                f"*{' *'.join(SUFFIXES)}",
-                kind="empty folder",
-            )
-        )
-    unmatched = [
-        (file, "label", labels) for name, file in image_files.items() if name not in label_files
-    ]
-    unmatched += [
-        (file, "image", images) for name, file in label_files.items() if name not in image_files
-    ]
-    for file, partner, folder in unmatched:
-        on_problem(
-            MissingFile(
-                f"{file} has no {partner}: expected {file.stem} with a suffix of a picture in "
-                f"{folder} ({list_folder(folder)})",
-                kind="image without label" if partner == "label" else "label without image",
-            )
-        )
-    return [
-        Pair(name, image_files[name], label_files[name])
-        for name in image_files
-        if name in label_files
-    ]
-
-
-def _list_pictures(folder: Path, on_problem: OnProblem) -> dict[str, Path]:
-    """Returns the pictures of a folder by name, sorted; hidden and other files are passed over."""
-    pictures: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
-            continue
-        if not _is_text(path.name):
-            on_problem(
-                Problem(f"the name of {str(path)!a} is no UTF-8 text; rename it", kind="file name")
-            )
-        elif not path.is_file():
-            on_problem(MissingFile(f"{path} is no file (a broken link?)", kind="missing file"))
-        elif path.stem in pictures:
-            on_problem(
-                Problem(
-                    f"{path} and {pictures[path.stem].name} have the same name; remove one",
-                    kind="two files of one name",
-                )
-            )
-        else:
-            pictures[path.stem] = path
-    return pictures
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_splits(pairs: Mapping[str, Sequence[Pair]], *, on_problem: OnProblem = refuse) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fcn_jax.data.files.consistency import find_lack
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.source import Source
 from fcn_jax.errors import MissingError, UserError
@@ -26,6 +27,8 @@ class Dataset:
         ids: Ids of the images of splits that may have some in common.
         fingerprint: Hexadecimal digits that tell it from the same data set with other content; they
             do not depend on where files lie, nor on the classes that are selected.
+        split_by: What the splits were made by, in words.
+        remarks: What somebody should know of the files, in words.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Dataset:
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     ids: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict, repr=False)
     fingerprint: str = ""
+    split_by: str = ""
+    remarks: Sequence[str] = dataclasses.field(default=(), repr=False)
 
     def source(self, split: str) -> Source:
         """Returns the pairs of a split in fixed order: `len(source)`, `source[i]`.
@@ -52,6 +57,19 @@ class Dataset:
             raise UserError(
                 f"data set {self.name!r} has no split {split!r}; it has {list(self.splits)}"
             )
+
+    def check_classes(self, split: str) -> None:
+        """Refuses a split whose labels hold fewer than two classes: no score could be wrong.
+
+        Looks at labels until there are two.
+        """
+        source, counts = self.source(split), np.zeros(256, np.int64)
+        for index in range(len(source)):
+            counts += np.bincount(source[index]["label"].ravel(), minlength=256)
+            if np.count_nonzero(counts[: self.labels.num_classes]) > 1:
+                return
+        if problem := find_lack(split, len(source), counts, self.labels):
+            raise problem
 
     def find_shared(self, trained: str, scored: str) -> str:
         """Says which images of `scored` were trained on; '' if none, or if it is the same split."""

@@ -81,6 +81,7 @@ class FolderSet(abc.ABC):
             Problem: If a list cannot be understood.
             UserError: If a part is built more than once.
         """
+        survey = None
         with records.quiet_tfds():
             if source_dir:
                 survey = self.survey(source_dir, **options)
@@ -100,7 +101,17 @@ class FolderSet(abc.ABC):
             fingerprint=configs[0].name
             if len(configs) == 1
             else records.hash_text(" ".join(fingerprints)),
+            **(self._describe(survey) if survey else {"split_by": "what it was built from"}),
         )
+
+    def _describe(self, survey: Survey) -> dict[str, Any]:
+        """Returns what is said of a data set whose folder is there."""
+        missing = {
+            split: f"data set {self.name!r} has no split {split!r}: {reason}"
+            for split, reason in survey.left_out.items()
+        }
+        remarks = survey.list_remarks()
+        return {"split_by": survey.split_by, "missing": missing, "remarks": remarks}
 
     def make_reader(self, configs: Sequence[FolderConfig], data_dir: str) -> "FolderReader":
         """Returns the reader of these parts, which need not be built."""

@@ -224,7 +224,9 @@ class PublishedSet(FolderSet):
             for layout, part in found
             if part
         ]
-        return self.make_survey(self.labels, parts, on_problem, ids_are_global=True)
+        survey = self.make_survey(self.labels, parts, on_problem, ids_are_global=True)
+        titles = " and ".join(layout.title for layout, part in found if part)
+        return dataclasses.replace(survey, split_by=f"the lists of {titles}" if titles else "")
 
     def arrange(
         self, ids: Mapping[str, Sequence[Any]], folders: Sequence[str], on_problem: OnProblem
