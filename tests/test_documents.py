@@ -130,7 +130,8 @@ def test_the_augmentation_takes_colours_out_and_is_off_by_default(monkeypatch, r
     monkeypatch.setitem(sys.modules, "fcn_jax.data.batches.photometric", module)
     block = _block("-from fcn_jax.data.batches.photometric")
     patched = _module("loader", _patched("fcn_jax/data/batches/loader.py", block))
-    pair = {"image": rng.integers(0, 256, (9, 9, 3), np.uint8), "label": np.zeros((9, 9), np.uint8)}
+    image, label = rng.integers(0, 256, (9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8)
+    pair = {"id": "a", "image": image, "label": label}
 
     def first(train_batches, **options):
         batches = train_batches([pair], batch_size=4, seed=0, crop_size=8, **options)

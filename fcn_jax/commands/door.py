@@ -37,6 +37,7 @@ COMMANDS = (
     "preview",
     "train",
     "evaluate",
+    "replay",
     "compare",
     "benchmark",
     "import_weights",

@@ -32,10 +32,19 @@ import orbax.checkpoint as ocp
 from fcn_jax.atomic_file import as_system_error, sync, write_text
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.train import parallel
+from fcn_jax.train.state import name_leaves
 
 _CHUNK_BYTES = 2**24
 _STEP = re.compile(r"0|[1-9][0-9]*")
 _HALF = re.compile(r"[0-9]+\.(new|old|orbax-checkpoint-tmp).*")
+
+
+class NotFiniteError(UserError):
+    """A state that is not saved, since the values of `leaf` are not finite."""
+
+    def __init__(self, message: str, *, leaf: str):
+        super().__init__(message)
+        self.leaf = leaf
 
 
 class _Damage(Exception):
@@ -69,11 +78,11 @@ class Checkpoints:
         """Saves a replicated state; then removes what is neither the newest nor the best.
 
         Raises:
-            UserError: If a value is not finite, or what was written cannot be read back. The
-                checkpoints of before are kept.
+            NotFiniteError: If a value is not finite.
+            UserError: If what was written cannot be read back. The checkpoints of before are kept.
         """
         state = parallel.host_copy(state)
-        leaves = _name_leaves(state)
+        leaves = name_leaves(state)
         self._check_finite(step, leaves)
         written = f"{step}.new"
         try:
@@ -82,7 +91,7 @@ class Checkpoints:
                     self._root / written,
                     args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
                 )
-            if differing := _find_differing(leaves, _name_leaves(self._load(written))):
+            if differing := _find_differing(leaves, name_leaves(self._load(written))):
                 raise UserError(
                     f"checkpoint {step} was written to {self._folder}, and another {differing} is "
                     f"read from there; {self._describe_kept()}\n"
@@ -112,6 +121,19 @@ class Checkpoints:
             return self._read_score(step) is not None
         except UserError:  # damaged: it has to be found again
             return False
+
+    def check_latest(self) -> tuple[int | None, str]:
+        """Reads the newest checkpoint; returns its step if it is of use, and says which is kept."""
+        step = self.latest_step
+        if step is None:
+            return None, self._describe_kept()
+        try:
+            leaf = _find_not_finite(name_leaves(self._read(step)))
+        except _Damage as damage:
+            return None, f"{self._describe_kept()}, and it is damaged: {damage}"
+        if leaf:
+            return None, f"{self._describe_kept()}, but {leaf} in it is not finite"
+        return step, f"{self._describe_kept()}, its values are finite"
 
     @property
     def latest_step(self) -> int | None:
@@ -165,7 +187,7 @@ class Checkpoints:
             UserError: If the checkpoint is damaged, or is of another network.
         """
         try:
-            there, here = _name_leaves(self._read(step)), _name_leaves(like)
+            there, here = name_leaves(self._read(step)), name_leaves(like)
         except _Damage as damage:
             raise self._explain(step, damage) from damage
         for name in sorted(there | here):
@@ -226,13 +248,13 @@ class Checkpoints:
         return True
 
     def _check_finite(self, step: int, leaves: Mapping[str, np.ndarray]) -> None:
-        for name, leaf in leaves.items():
-            if not np.isfinite(leaf).all():
-                raise UserError(
-                    f"{name} is not finite after step {step}: the state is not saved in "
-                    f"{self._folder}, and {self._describe_kept()}\n"
-                    "lower optim.learning_rate and train in another --workdir"
-                )
+        if leaf := _find_not_finite(leaves):
+            raise NotFiniteError(
+                f"{leaf} is not finite after step {step}: the state is not saved in "
+                f"{self._folder}, and {self._describe_kept()}\n"
+                "lower optim.learning_rate and train in another --workdir",
+                leaf=leaf,
+            )
 
     def _describe_kept(self) -> str:
         latest = self.latest_step
@@ -331,18 +353,6 @@ def _quiet_orbax() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _name_leaves(state: Any) -> dict[str, Any]:
-    """Lists the leaves of a tree by their paths, which a tree as Orbax reads it shares."""
-    return {
-        "/".join(str(_key(entry)) for entry in path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
-    }
-
-
-def _key(entry: Any) -> Any:
-    return next(getattr(entry, kind) for kind in ("key", "name", "idx") if hasattr(entry, kind))
-
-
 def _find_differing(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray]) -> str:
     """Returns the first leaf that has other bits than before; '' if none has."""
     for name in sorted(written | read):
@@ -350,6 +360,11 @@ def _find_differing(written: Mapping[str, np.ndarray], read: Mapping[str, np.nda
         if _describe(leaves[0]) != _describe(leaves[1]) or not np.array_equal(*map(_bits, leaves)):
             return name
     return ""
+
+
+def _find_not_finite(leaves: Mapping[str, np.ndarray]) -> str:
+    """Returns the first leaf with a value that is not finite; '' if there is none."""
+    return next((name for name, leaf in leaves.items() if not np.isfinite(leaf).all()), "")
 
 
 def _bits(leaf: np.ndarray) -> np.ndarray:

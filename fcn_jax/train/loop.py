@@ -11,8 +11,9 @@ import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.models.layer_table import finest_stride, output_stride
-from fcn_jax.train.checkpoint import Checkpoints, find_newest_step
+from fcn_jax.train.checkpoint import Checkpoints, NotFiniteError, find_newest_step
 from fcn_jax.train.clock import Clock
+from fcn_jax.train.failure import Failure, find_not_finite, mean_loss, norms_by_layer
 from fcn_jax.train.interrupt import Interruption
 from fcn_jax.train.lock import lock_folder
 from fcn_jax.train.progress import Progress, Task
@@ -80,6 +81,8 @@ def _train_alone(
     if not start_step:
         state = init_from(state, setup.model, **config["init"])
     run.open(config, has_steps=start_step > 0)
+    if not start_step:  # perhaps of another config
+        run.remove_failure(up_to=math.inf)
     checkpoints = Checkpoints(run.checkpoints_path)
     with contextlib.closing(checkpoints), contextlib.closing(batches):
         is_scored = checkpoints.is_scored(start_step)
@@ -148,6 +151,26 @@ def _train(
         progress.say(_describe(report))
         return report
 
+    def fail(step: int, sums: dict[str, Any], *, not_finite: str) -> UserError:
+        kept_step, kept = checkpoints.check_latest()
+        failure = Failure(
+            step=step,
+            not_finite=not_finite,
+            learning_rate=float(setup.schedule(step - 1)),
+            loss=mean_loss(sums),
+            grad_norm=float(sums["grad_norm"]),
+            grad_norms=norms_by_layer(sums["grad_squares"], state.params, setup.rows),
+            ids=sums["ids"].tolist(),
+            kept_step=kept_step,
+            kept=kept,
+        )
+        try:
+            run.write_failure(failure)
+            noted = f"{run.failure_file.name} has all of it"
+        except OSError as error:  # what happened is said all the same
+            noted = f"{run.failure_file} could not be written: {error.strerror}"
+        return UserError(failure.describe(run.path, noted=noted))
+
     def note_launch() -> None:
         seconds = {"train_s": clock.train_s, "eval_s": clock.paused_s("eval")}
         run.end_launch(end_step=step, **{key: round(s, 1) for key, s in seconds.items()})
@@ -168,13 +191,15 @@ def _train(
         clock=lambda: clock.train_s,
     ) as steps:
         for step in range(start_step + 1, options.num_steps + 1):
-            state, sums = train_step(state, setup.devices.shard(next(batches)))
+            batch = next(batches)
+            state, sums = train_step(state, setup.devices.shard(batch))
+            sums["ids"] = batch["ids"]
             if step == start_step + 1:
                 progress.say(f"compiled in {clock.train_s:.0f} s")
                 interruption.defer()
             window.append(sums)
             if window[1:]:  # a step that is counted is finished, and the device has the next one
-                jax.block_until_ready(window[-2])
+                jax.block_until_ready(window[-2]["grad_norm"])
                 steps.reach(step - 1)
             stopping = interruption.requested and step < options.num_steps
             logging = due(options.log_every)
@@ -182,8 +207,12 @@ def _train(
             saving = evaluating or stopping or due(options.checkpoint_every)
 
             if logging or saving:
-                entry = _summarize(jax.device_get(window))
-                _check_finite(entry, step, run)
+                made = jax.device_get(window)
+                if (index := find_not_finite(made)) is not None:
+                    first = made[index]
+                    what = "grad_norm" if math.isfinite(first["loss_sum"]) else "loss"
+                    raise fail(step - len(made) + 1 + index, first, not_finite=what)
+                entry = _summarize(made)
                 steps.note = f"loss {entry['loss']:.4f}"
                 steps.reach(step)
             if logging:
@@ -194,8 +223,12 @@ def _train(
                 window = []
             if saving:
                 jax.block_until_ready(state)
-                with clock.pause("save"):
-                    checkpoints.save(step, state)
+                try:
+                    with clock.pause("save"):
+                        checkpoints.save(step, state)
+                except NotFiniteError as error:
+                    raise fail(step, made[-1], not_finite=error.leaf) from error
+                run.remove_failure(up_to=step)
                 interruption.kept_step = step
             if evaluating:
                 report = evaluate()
@@ -260,12 +293,3 @@ def _summarize(window: list[dict[str, Any]]) -> dict[str, float]:
         "loss": loss_sum / count if count else 0.0,
         "grad_norm": float(np.max([sums["grad_norm"] for sums in window])),  # NaN if one is
     }
-
-
-def _check_finite(entry: Mapping[str, float], step: int, run: RunFolder) -> None:
-    if not all(map(math.isfinite, entry.values())):
-        raise UserError(
-            f"the loss is {entry['loss']} and the gradient norm {entry['grad_norm']} at step "
-            f"{step} of {run.path}\nlower optim.learning_rate and train in another --workdir; the "
-            "last checkpoint here is from before"
-        )

@@ -59,11 +59,11 @@ class Devices:
             )
 
     def shard(self, batch: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Splits the leading axis into `[d, b]`; values that are not arrays are left out."""
+        """Splits the leading axis into `[d, b]`; what is no array of numbers is left out."""
         return {
             name: array.reshape(self.count, -1, *array.shape[1:])
             for name, array in batch.items()
-            if isinstance(array, np.ndarray)
+            if isinstance(array, np.ndarray) and array.dtype.kind != "U"
         }
 
     def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:

@@ -5,6 +5,7 @@ run.json                  what the run is (experiment, classes, colours, data) a
                           it: command line, git commit, versions, devices, time
 metrics.jsonl             one JSON object a line: training and evaluation as they went
 eval/<split>-<step>.json  confusion counts and the scores that follow from them
+failure.json              the step that ended the run, since it was not finite; see `failure`
 samples/<split>/          some images, spread over the split, their labels and their predictions
 checkpoints/
 lock                      who trains in it now; see `lock`
@@ -26,6 +27,7 @@ from fcn_jax.atomic_file import LEFTOVER, local_path, replacing, write_text
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.ops.palette import save_label_png
+from fcn_jax.train.failure import Failure
 from fcn_jax.train.lock import LOCK_FILE
 from fcn_jax.train.sections import list_conditions, resolve
 from fcn_jax.train.surroundings import describe
@@ -240,6 +242,33 @@ class RunFolder:
         """Appends a line to metrics.jsonl."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(_finite(entry)) + "\n")
+
+    @property
+    def failure_file(self) -> Path:
+        """Where the facts of a step that was not finite are, or would be."""
+        return self.path / "failure.json"
+
+    def write_failure(self, failure: Failure) -> None:
+        """Notes the step that ends the run."""
+        _write_json(self.failure_file, failure.to_dict())
+
+    def read_failure(self) -> Failure | None:
+        """Returns what `write_failure` noted; None if the run did not end so."""
+        if not self.failure_file.exists():
+            return None
+        try:
+            return Failure.from_dict(_read_json(self.failure_file))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _damaged(self.failure_file, error) from error
+
+    def remove_failure(self, *, up_to: float) -> None:
+        """Removes it if it is of a step up to this one, which a later launch got past."""
+        try:
+            failure = self.read_failure()
+        except UserError:  # damaged: it says nothing to anyone
+            failure = None
+        if failure is None or failure.step <= up_to:
+            self.failure_file.unlink(missing_ok=True)
 
     def rewind_log(self, step: int, *, is_scored: bool) -> None:
         """Drops the lines after `step`: a resumed run will write them again.

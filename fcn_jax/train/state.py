@@ -79,3 +79,9 @@ def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformatio
         batch_stats=variables.get("batch_stats", {}),
         opt_state=jax.jit(optimizer.init)(variables["params"]),
     )
+
+
+def name_leaves(tree: Any) -> dict[str, Any]:
+    """Lists the leaves of a tree by their paths, such as `backbone/conv1/kernel`, in order."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

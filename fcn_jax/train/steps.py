@@ -72,7 +72,8 @@ def make_train_step(
     """Makes the update `(state, batch) -> (state, sums)`, mapped over `devices`.
 
     The batch is `{"images": [d, b, h, w, 3], "labels": [d, b, h, w]}`. The sums, over the whole
-    batch, are `loss_sum`, `count` (their ratio is the loss) and `grad_norm`.
+    batch, are `loss_sum`, `count` (their ratio is the loss), `grad_norm`, and `grad_squares [n]`:
+    the squared norm of the gradient of each of the n parameters, in the order of their leaves.
 
     Args:
         loss: Loss of the batch, with the number that it is to be divided by.
@@ -135,7 +136,10 @@ def make_train_step(
         grads, sums, batch_stats = total
         grads = parallel.all_sum(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        sums = {**sums, "grad_norm": optax.tree.norm(grads)}
+        # `optax.tree.norm(grads)` adds the same sums in the same order, to the last bit.
+        squares = [optax.tree.norm(grad, squared=True) for grad in jax.tree.leaves(grads)]
+        grad_norm, grad_squares = jnp.sqrt(sum(squares)), jnp.stack(squares)
+        sums = {**sums, "grad_norm": grad_norm, "grad_squares": grad_squares}
         state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),

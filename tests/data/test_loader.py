@@ -43,6 +43,19 @@ def test_train_batches_have_the_promised_shape(pairs):
     assert batch["labels"].shape == (4, 24, 24) and batch["labels"].dtype == np.uint8
 
 
+def test_crops_of_a_batch_are_of_the_images_that_it_names():
+    pairs = [
+        {
+            "id": "x" * n,
+            "image": np.full((30, 30, 3), n, np.uint8),
+            "label": np.zeros((30, 30), "u1"),
+        }
+        for n in range(1, 6)
+    ]
+    for batch in take(4, pairs):
+        assert [len(image_id) for image_id in batch["ids"]] == batch["images"][:, 0, 0, 0].tolist()
+
+
 def digest(array):
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
 

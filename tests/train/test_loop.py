@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import signal
 
@@ -19,12 +20,16 @@ from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.errors import UserError
 from fcn_jax.ops.metrics import scores
 from fcn_jax.train import loop, parallel, setup
+from fcn_jax.train import replay as replays
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.evaluation import Evaluator
 from fcn_jax.train.lock import lock_folder
+from fcn_jax.train.progress import Progress
+from fcn_jax.train.replay import describe, replay
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.sections import TrainOptions
 from fcn_jax.train.setup import make_setup
+from fcn_jax.train.warm_start import init_from
 from tests.train.conftest import TinyDataset, last_state, make_config, run
 
 pytestmark = pytest.mark.usefixtures("plain_conv", "one_device")
@@ -155,13 +160,36 @@ def test_folder_of_something_else_is_refused(config, tmp_path):
         run(config, tmp_path)
 
 
-def test_step_that_is_not_finite_stops_the_run_and_is_not_saved(config, tmp_path):
+@pytest.mark.parametrize(
+    ("log_every", "checkpoint_every", "kept"),
+    [
+        (0, 1, "checkpoint 1 is kept, its values are finite"),
+        (6, 0, "there is no checkpoint yet"),
+    ],
+)
+def test_step_that_is_not_finite_stops_the_run_with_its_facts(
+    config, tmp_path, log_every, checkpoint_every, kept
+):
     config["optim"]["learning_rate"] = 1e30  # its first update is finite, and nothing after it
-    config["train"].update(log_every=0, checkpoint_every=1)
-    message = "at step 2 of .*\n.*lower optim.learning_rate .* last checkpoint here is from before"
-    with pytest.raises(ValueError, match=message):
+    config["train"].update(
+        log_every=log_every, checkpoint_every=checkpoint_every, eval_every=0, num_steps=6
+    )
+    made = make_setup(config)
+    with contextlib.closing(setup.make_batches(config, made.dataset, start_step=1)) as batches:
+        ids = next(batches)["ids"].tolist()
+    with pytest.raises(UserError) as caught:
         run(config, tmp_path)
-    assert newest_step(tmp_path) == 1
+    first, second, third = str(caught.value).splitlines()
+    rate = float(made.schedule(1))
+    said = rf"step 2 of {tmp_path} is not finite: loss \S+, gradient norm (inf|nan), learning rate "
+    assert re.fullmatch(said + re.escape(f"{rate:.5g}"), first)
+    assert f"images: {', '.join(ids)}; {kept}; failure.json" in second
+    assert re.match(r"gradient norms that are not finite: \w+.* of 8 layers\); images", second)
+    assert f"replay --workdir={tmp_path} " in third and "lower optim.learning_rate" in third
+    failure = RunFolder(tmp_path).read_failure()
+    assert (failure.step, failure.ids, failure.learning_rate) == (2, ids, rate)
+    assert replays.find_step(RunFolder(tmp_path), None) == 2
+    assert newest_step(tmp_path) == failure.kept_step if checkpoint_every else not failure.kept_step
 
 
 def test_largest_gradient_of_a_window_is_not_a_number_if_one_is_not():
@@ -233,10 +261,20 @@ def test_infinity_in_the_state_alone_is_not_saved(config, tmp_path, monkeypatch)
 
         return spoil
 
-    monkeypatch.setattr(setup.Setup, "make_train_step", make_train_step)
-    with pytest.raises(UserError, match="batch_stats/.* is not finite after step 3: .*2 is kept"):
-        run(config, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(setup.Setup, "make_train_step", make_train_step)
+        with pytest.raises(UserError, match="step 3 .*: batch_stats/.* after it, .*\n.*2 is kept"):
+            run(config, tmp_path)
     assert newest_step(tmp_path) == 2
+    failure = RunFolder(tmp_path).read_failure()
+    # Of the step itself all is finite, and on the same device it is made again bit by bit.
+    with Progress() as progress:
+        again = replay(RunFolder(tmp_path), config, progress, step=3)
+    assert (again.start_step, again.is_reproduced, again.first_not_finite) == (2, True, None)
+    norms = {layer.name: layer.grad_norm for layer in again.layers if layer.grad_norm is not None}
+    assert norms == failure.grad_norms and [image.id for image in again.images] == failure.ids
+    run(config, tmp_path)
+    assert RunFolder(tmp_path).read_failure() is None
 
 
 def test_address_is_refused_before_anything_is_read(config, tmp_path, monkeypatch):
@@ -386,3 +424,79 @@ def test_evaluations_to_come_are_counted():
 def test_seed_that_no_generator_takes_is_refused(config, tmp_path, seed):
     with pytest.raises(UserError, match=rf"seed={seed} must lie in 0\.\.4294967295"):
         run({**config, "seed": seed}, tmp_path / "run")
+
+
+# --- replay -----------------------------------------------------------------------------------
+
+
+def list_files(folder):
+    return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
+
+
+def launch_replay(folder, *words):
+    return door.main(["replay", f"--workdir={folder}", *words], experiments_dir=folder)
+
+
+def test_replayed_step_is_the_step_of_the_run(whole, tmp_path, capsys):
+    before = list_files(whole)
+    assert launch_replay(whole, "--step=5", f"--output={tmp_path / 'step.json'}") == 0
+    assert list_files(whole) == before
+    out = capsys.readouterr().out
+    assert "are reproduced to the last digit" in out and "everything is finite" in out
+    assert max(map(len, out.splitlines()[:-1])) <= 80
+    result = json.loads((tmp_path / "step.json").read_text())
+    (noted,) = [e for e in RunFolder(whole).read_metrics("train") if e["step"] == 5]
+    assert (result["loss"], result["grad_norm"]) == (noted["loss"], noted["grad_norm"])
+    assert result["is_reproduced"] and result["first_not_finite"] is None
+    norms = [layer["grad_norm"] for layer in result["layers"] if layer["grad_norm"] is not None]
+    np.testing.assert_allclose(np.linalg.norm(norms), noted["grad_norm"], rtol=1e-6)
+    assert all(image["id"].startswith("picture_") for image in result["images"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--step=7"], r"--step=7: the newest step of .* is 6; give one of 1\.\.6"),
+        (["--step=0"], r"--step=0: the newest step of .* is 6; give one of 1\.\.6"),
+        (["--step=five"], "argument --step: invalid int value: 'five'"),
+        (["--output=step.txt"], r"step.txt must end in \.json"),
+        (["--output=no/step.json"], "in a folder that there is"),
+    ],
+)
+def test_what_cannot_be_replayed_is_answered_in_a_line(whole, capsys, words, message):
+
+    assert launch_replay(whole, *words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
+
+
+def test_folder_without_a_step_is_answered(tmp_path, capsys):
+    assert launch_replay(tmp_path) == 2
+    assert "is no run folder" in capsys.readouterr().err
+    run_folder = RunFolder(tmp_path / "run")
+    run_folder.open(make_config(), has_steps=False)
+    with pytest.raises(UserError, match="there is no step to replay"):
+        replays.find_step(run_folder, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"), [(np.nan, ("conv3", "params")), (3e38, ("conv3", "activations"))]
+)
+def test_first_layer_that_is_not_finite_is_named(config, tmp_path, monkeypatch, value, place):
+    """The layers behind it, and all gradients, are not finite either."""
+
+    def plant(state, model, **init):
+        def change(path, leaf):
+            at = jax.tree_util.keystr(path, simple=True, separator="/")
+            return np.full_like(leaf, value) if at == "backbone/conv3/kernel" else leaf
+
+        state = init_from(state, model, **init)
+        return state.replace(params=jax.tree_util.tree_map_with_path(change, state.params))
+
+    monkeypatch.setattr(replays, "init_from", plant)
+    with Progress() as progress:
+        result = replay(RunFolder(tmp_path), config, progress, step=1)
+    assert math.isnan(result.loss) and result.is_reproduced is None  # there was no run
+    assert result.first_not_finite == place
+    marked = [line for line in describe(result) if line.startswith(">")]
+    assert len(marked) == 1 and "conv3" in marked[0]

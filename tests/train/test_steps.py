@@ -125,6 +125,9 @@ def test_step_goes_down_the_gradient_of_the_whole_loss(make_model, random_variab
         model, variables, batch, count=2, optimizer=optax.sgd(1.0), loss=EVERY_TERM
     )
     np.testing.assert_allclose(sums["loss_sum"] / sums["count"], value, rtol=1e-5)
+    squares = [np.sum(np.square(grad)) for grad in jax.tree.leaves(grads)]
+    np.testing.assert_allclose(sums["grad_squares"], squares, rtol=1e-3)
+    np.testing.assert_allclose(sums["grad_norm"] ** 2, sums["grad_squares"].sum(), rtol=1e-6)
     jax.tree.map(
         lambda new, old, grad: np.testing.assert_allclose(old - new, grad, rtol=1e-3, atol=1e-4),
         state.params,

@@ -82,10 +82,10 @@ def train_batches(
         process_count: Number of processes that share each batch.
 
     Yields:
-        {"images": uint8 [b, size, size, 3] RGB, "labels": uint8 [b, size, size]}, where b is
-        batch_size // process_count and size is crop_size. Where the scaled image is smaller than
-        the crop, padding of colour FILL_RGB and label `ignore_label` lies at its bottom and right
-        (left when flipped).
+        {"ids": str [b], "images": uint8 [b, size, size, 3] RGB, "labels": uint8 [b, size, size]},
+        where b is batch_size // process_count and size is crop_size. Where the scaled image is
+        smaller than the crop, padding of colour FILL_RGB and label `ignore_label` lies at its
+        bottom and right (left when flipped).
     """
     _check_batch_size(batch_size, process_index, process_count)
     if len(source) == 0:
@@ -162,7 +162,7 @@ def _augment(
     size = crop_options["size"]
     image, label = pad_to(image, label, height=size, width=size, **fill)
     image, label = random_flip(rng, image, label, prob=flip_prob)
-    return {"images": image, "labels": label}
+    return {"ids": np.array(record["id"]), "images": image, "labels": label}
 
 
 def eval_batches(
