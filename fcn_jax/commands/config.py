@@ -5,7 +5,6 @@ import json
 import shutil
 import sys
 import textwrap
-from typing import Any
 
 from fcn_jax.commands import experiments
 
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fcn_jax.train import sections
+    from fcn_jax.train import annotations, sections
 
     said = args.config.to_dict()
     keys = {section: sections.keys_of_section(section, said) for section in sections.SECTIONS}
@@ -37,21 +36,12 @@ def run(args: argparse.Namespace) -> None:
     }
     meanings["seed"] = sections.SEED.meaning
     rows = [
-        (key, _show(value), args.sources.get(key, "default"), meanings[key])
+        (key, annotations.write(value), args.sources.get(key, "default"), meanings[key])
         for key, value in sections.flatten(config).items()
     ]
     # A pipe has no width: there a key stays on one line, for grep.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(_format(rows, width=width))
-
-
-def _show(value: Any) -> str:
-    """Writes a value as it can be typed behind `--config.SECTION.KEY=`."""
-    if isinstance(value, tuple) and value and all(isinstance(item, int | float) for item in value):
-        return ",".join(map(str, value))
-    if isinstance(value, tuple) and value and all(isinstance(item, str) for item in value):
-        return ",".join(value)
-    return (value or "''") if isinstance(value, str) else str(value)
 
 
 def _format(rows: list[tuple[str, str, str, str]], *, width: int | None) -> str:

@@ -3,6 +3,10 @@
 import argparse
 import math
 import sys
+from functools import partial
+
+from fcn_jax.atomic_file import local_path
+from fcn_jax.errors import MissingError, UserError
 
 HELP = "score a checkpoint of a run: exact counts of every pixel, at native resolution"
 EXAMPLES = """\
@@ -22,17 +26,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source_dir", help="where the data set's files are now, if they were moved"
     )
+    parser.add_argument("--data_dir", help="where built data sets are kept now")
 
 
 def run(args: argparse.Namespace) -> None:
+    try:
+        _evaluate(args)
+    except UserError as error:  # the experiment is the run's, so that its flags are not taken here
+        told = str(error).replace("--config.data.source_dir", "--source_dir")
+        if told == str(error):
+            raise
+        raise UserError(told) from error
+
+
+def _evaluate(args: argparse.Namespace) -> None:
     import numpy as np
 
-    from fcn_jax.data.datasets import get_dataset
     from fcn_jax.train import parallel, sections
     from fcn_jax.train.compilations import count_compilations
     from fcn_jax.train.evaluation import Evaluator, check_options
     from fcn_jax.train.interrupt import Interruption
     from fcn_jax.train.progress import Progress
+    from fcn_jax.train.run_data import RunData
     from fcn_jax.train.run_folder import RunFolder
     from fcn_jax.train.trained import load
 
@@ -41,10 +56,17 @@ def run(args: argparse.Namespace) -> None:
     if args.split:
         config["eval"]["split"] = args.split
     if args.source_dir:
+        if not local_path(args.source_dir).is_dir():
+            looked = local_path(args.source_dir).absolute()
+            raise MissingError(f"--source_dir={args.source_dir} is no folder: looked for {looked}")
         config["data"]["source_dir"] = args.source_dir
+    if args.data_dir:
+        config["data"]["data_dir"] = args.data_dir
     check_options(**config["eval"])
-    dataset = get_dataset(**config["data"])
+    data = RunData(folder, say=partial(print, file=sys.stderr))
+    dataset = data.open(**config["data"])
     dataset.check_split(config["eval"]["split"])
+    data.warn_of(dataset, config["eval"]["split"], config["data"])
     net = load(folder.path, step=args.step, labels=dataset.labels)
     if shared := dataset.find_shared(config["train"]["split"], config["eval"]["split"]):
         print(f"warning: {shared}", file=sys.stderr)

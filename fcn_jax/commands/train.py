@@ -17,6 +17,11 @@ KEEPS_GOING = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     experiments.add_config_argument(parser)
     parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the run folder")
+    parser.add_argument(
+        "--accept_data",
+        action="store_true",
+        help="go on with a run though its data are not those that it was trained on so far",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
             args.workdir,
             experiment=args.experiment,
             command=args.command_line,
+            accept_data=args.accept_data,
         )
     if report is None:
         print(f"{args.workdir} is complete: nothing to do")

@@ -58,6 +58,7 @@ def get_dataset(
     source_dir: str = "",
     data_dir: str = "",
     classes: Sequence[str] = (),
+    fingerprint: str = "",
     **options: Any,
 ) -> Dataset:
     """Returns a data set by name; what has to be read is built first, unless that has been done.
@@ -70,6 +71,8 @@ def get_dataset(
             `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
         classes: Classes to tell apart, in the order of their numbers; pixels of all other classes
             become void. Empty means all classes.
+        fingerprint: Content of the build that is meant where `source_dir` is empty; data sets that
+            are not built from files do not look at it. Empty means the only build.
         **options: Options of this data set; `find_takers` says which function takes them.
 
     Raises:
@@ -80,6 +83,8 @@ def get_dataset(
     open_set = _find_opener(name)
     _check_options(name, options)
     source_dir, data_dir = (folder and str(local_path(folder)) for folder in (source_dir, data_dir))
+    if fingerprint and isinstance(open_set, LazySet) and hasattr(open_set.load(), "survey"):
+        options["fingerprint"] = fingerprint
     dataset = open_set(source_dir, data_dir, **options)
     return dataset.select(classes) if classes else dataset
 

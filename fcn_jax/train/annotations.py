@@ -47,6 +47,17 @@ def read(text: str, annotation: Any) -> Any:
     return fit(value, annotation)
 
 
+def write(value: Any) -> str:
+    """Writes a value as it can be typed behind `--config.SECTION.KEY=`, before quotes of a shell.
+
+    `read` reads it.
+    """
+    for kind in (int | float, str):
+        if isinstance(value, tuple) and value and all(isinstance(item, kind) for item in value):
+            return ",".join(map(str, value))
+    return (value or "''") if isinstance(value, str) else str(value)
+
+
 def fit(value: Any, annotation: Any) -> Any:
     """Returns a value as an annotation wants it.
 

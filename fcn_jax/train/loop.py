@@ -3,12 +3,14 @@
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from fcn_jax.data.datasets import get_dataset
 from fcn_jax.errors import UserError
 from fcn_jax.models.layer_table import finest_stride, output_stride
 from fcn_jax.train.checkpoint import Checkpoints, NotFiniteError, find_newest_step
@@ -17,15 +19,21 @@ from fcn_jax.train.failure import Failure, find_not_finite, mean_loss, norms_by_
 from fcn_jax.train.interrupt import Interruption
 from fcn_jax.train.lock import lock_folder
 from fcn_jax.train.progress import Progress, Task
+from fcn_jax.train.run_data import RunData
 from fcn_jax.train.run_folder import RunFolder
-from fcn_jax.train.sections import TrainOptions
+from fcn_jax.train.sections import TrainOptions, make_paths_absolute
 from fcn_jax.train.setup import Setup, check_config, make_batches, make_setup
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.warm_start import check_source, init_from
 
 
 def train(
-    config: Mapping[str, Any], workdir: str | Path, *, experiment: str, command: str
+    config: Mapping[str, Any],
+    workdir: str | Path,
+    *,
+    experiment: str,
+    command: str,
+    accept_data: bool = False,
 ) -> dict[str, Any] | None:
     """Trains an experiment in its run folder, going on from the newest checkpoint there.
 
@@ -34,6 +42,7 @@ def train(
         workdir: The run folder; it is made if it is not there.
         experiment: Name of the experiment, for run.json.
         command: Command line, for run.json.
+        accept_data: Whether a run may go on with other data of the same classes.
 
     Returns:
         What the last evaluation reported; None if the run was complete before.
@@ -44,17 +53,20 @@ def train(
     run = RunFolder(workdir)
     config = check_config(config)
     start_step = find_newest_step(run.checkpoints_path)
+    if not start_step:
+        check_source(**config["init"])
+    config = make_paths_absolute(config)
     if start_step:
         run.open(config, has_steps=True)  # refuses another experiment's folder
-    else:
-        check_source(**config["init"])
     with (
         Progress() as progress,
         Interruption(progress) as interruption,
         lock_folder(run.path, say=progress.say),
     ):
         try:
-            return _train_alone(config, run, progress, interruption, experiment, command)
+            return _train_alone(
+                config, run, progress, interruption, experiment, command, accept_data
+            )
         except KeyboardInterrupt:
             step = find_newest_step(run.checkpoints_path)
             progress.say(
@@ -72,14 +84,19 @@ def _train_alone(
     interruption: Interruption,
     experiment: str,
     command: str,
+    accept_data: bool,
 ) -> dict[str, Any] | None:
     """Trains in a folder that no other process trains in."""
-    setup = make_setup(config)
+    start_step, open_data = find_newest_step(run.checkpoints_path), get_dataset
+    if start_step:
+        splits = {config["train"]["split"], config["eval"]["split"]}
+        run_data = RunData(run, say=progress.say)
+        open_data = partial(run_data.resume, splits=splits, accept=accept_data)
+    setup = make_setup(config, open_data=open_data)
     options, state = setup.options, setup.state
-    start_step = find_newest_step(run.checkpoints_path)
     batches = make_batches(config, setup.dataset, start_step=start_step)
     if not start_step:
-        state = init_from(state, setup.model, **config["init"])
+        state = init_from(state, setup.model, labels=setup.dataset.labels, **config["init"])
     run.open(config, has_steps=start_step > 0)
     if not start_step:  # perhaps of another config
         run.remove_failure(up_to=math.inf)
@@ -92,6 +109,7 @@ def _train_alone(
             progress.say(line)
         if start_step:
             state = checkpoints.restore(start_step, like=state)
+        run.write_config(config)
         run.rewind_log(start_step, is_scored=is_scored)
         run.begin_launch(
             command,

@@ -16,6 +16,7 @@ No other file knows these names, but for `checkpoint` and `lock`, which have the
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from fcn_jax.errors import MissingError, UserError
 from fcn_jax.ops.palette import save_label_png
 from fcn_jax.train.failure import Failure
 from fcn_jax.train.lock import LOCK_FILE
-from fcn_jax.train.sections import list_conditions, resolve
+from fcn_jax.train.sections import PATHS, as_flag, flatten, list_conditions, resolve
 from fcn_jax.train.surroundings import describe
 
 if TYPE_CHECKING:  # reports read run folders without importing jax
@@ -98,15 +99,47 @@ class RunFolder:
         if not has_steps and not (log.exists() and log.stat().st_size):
             _write_json(config_file, config)
             return
-        theirs, ours = self.read_conditions(), _list_conditions(config)
-        differing = [k for k in sorted(theirs | ours) if theirs.get(k, ...) != ours.get(k, ...)]
-        if differing:
-            key = differing[0]
-            more = f" (and {len(differing) - 1} more keys differ)" if differing[1:] else ""
-            raise UserError(
-                f"{self.path} belongs to another experiment: {key} is {theirs.get(key)!r} there "
-                f"and {ours.get(key)!r} here{more}\nchoose another --workdir, or the same values"
-            )
+        self._check_same(config)
+
+    def _check_same(self, config: Mapping[str, Any]) -> None:
+        """Raises UserError unless a resolved config goes on with the run."""
+        kept = resolve(self.read_config(), where=str(self.path))
+        theirs, ours = _list_conditions(kept), _list_conditions(config)
+        differing = [
+            key
+            for key in sorted(theirs | ours, key=lambda key: (not key.endswith(".name"), key))
+            if _place(key, theirs.get(key, ...)) != _place(key, ours.get(key, ...))
+        ]
+        is_longer = ours["train.num_steps"] > theirs["train.num_steps"]
+        schedule = ours["optim.schedule"]
+        if not differing or (
+            differing == ["train.num_steps"] and is_longer and schedule in ENDLESS_SCHEDULES
+        ):
+            return
+        key = differing[0]
+        there, here = (
+            repr(values[key]) if key in values else "not said" for values in (theirs, ours)
+        )
+        more = f" (and {len(differing) - 1} more keys differ)" if differing[1:] else ""
+        why = ""
+        if differing == ["train.num_steps"] and is_longer:
+            why = f"; optim.schedule={schedule} falls to its end there"
+        values = flatten(kept)
+        flags = [as_flag(key, values[key]) for key in differing if key in values]
+        same = "the values of its config.json" if flags[3:] or not flags else " ".join(flags)
+        new = "a new run takes --workdir=NEW"
+        # What a network is like, and where it begins, decide whether it can begin at this run.
+        if not any(key.partition(".")[0] in ("data", "model", "init") for key in differing):
+            begin = as_flag("init.workdir", str(self.path))
+            new = f"a new run that begins at its parameters takes --workdir=NEW {begin}"
+        raise UserError(
+            f"{self.path} belongs to another experiment: {key} is {there} there and {here} here"
+            f"{more}{why}\nto go on with it give {same}; {new}"
+        )
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Writes the config that the run goes on with: what is neutral in it may be new."""
+        _write_json(self.path / "config.json", config)
 
     def read_config(self) -> dict[str, Any]:
         """Returns the experiment as config.json has it; an old one may lack newer keys."""
@@ -130,6 +163,16 @@ class RunFolder:
 
         An old run.json has none: its evaluations name them, and VOC's colour map colours them.
         """
+        if labels := self.find_labels():
+            return labels
+        raise UserError(
+            f"{self.path} does not say which classes it has: its run.json is an old one, and "
+            "it has not been evaluated\n"
+            f"python launch.py evaluate --workdir={self.path} notes them, from the data set"
+        )
+
+    def find_labels(self) -> LabelSet | None:
+        """Returns the classes of the run; None if it does not say which."""
         if labels := self.read_run().get("labels"):
             try:
                 return LabelSet.from_dict(labels)
@@ -137,11 +180,7 @@ class RunFolder:
                 raise _damaged(self.path / "run.json", error) from error
         newest = max(self.list_evals(), key=lambda name: name[1], default=None)
         if newest is None:
-            raise UserError(
-                f"{self.path} does not say which classes it has: its run.json is an old one, and "
-                "it has not been evaluated\n"
-                f"python launch.py evaluate --workdir={self.path} notes them, from the data set"
-            )
+            return None
         newest_file = self.eval_file(*newest)
         evaluation = _read_json(newest_file)
         check_keys(evaluation, {"class_names": list}, where=newest_file)
@@ -218,7 +257,13 @@ class RunFolder:
         return _read_json(self.path / name)
 
     def begin_launch(
-        self, command: str, *, devices: Sequence[str], start_step: int, **facts: Any
+        self,
+        command: str,
+        *,
+        devices: Sequence[str],
+        start_step: int,
+        data_fingerprint: str = "",
+        **facts: Any,
     ) -> None:
         """Notes in run.json that a launch starts.
 
@@ -226,10 +271,17 @@ class RunFolder:
             command: Command line of the launch.
             devices: Names of the devices that it runs on.
             start_step: Step of the checkpoint that it starts from; 0 for the beginning.
+            data_fingerprint: Fingerprint of the data that it trains on; the newest is the run's.
             facts: What describes the run as a whole.
         """
         launches = self.read_run()["launches"] if (self.path / "run.json").exists() else []
-        launch = {"command": command, **describe(devices), "start_step": start_step}
+        launch = {
+            "command": command,
+            **describe(devices),
+            "start_step": start_step,
+            "data_fingerprint": data_fingerprint,
+        }
+        facts = {**facts, "data_fingerprint": data_fingerprint}
         _write_json(self.path / "run.json", {**facts, "launches": [*launches, launch]})
 
     def end_launch(self, **facts: Any) -> None:
@@ -330,6 +382,16 @@ def _list_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
     # As JSON has them: a tuple is the list that it is written as.
     return list_conditions(json.loads(json.dumps(config, default=_plain)))
 
+
+def _place(key: str, value: Any) -> Any:
+    """Returns a value as it is compared: a path by the place that it leads to."""
+    if key in PATHS and isinstance(value, str) and value:
+        return os.path.realpath(local_path(value))
+    return value
+
+
+# Whose rates do not depend on the length of the run, so that it may become longer.
+ENDLESS_SCHEDULES = ("constant", "step")
 
 Number = int | float | None  # null stands for what is not finite
 

@@ -10,11 +10,13 @@ import difflib
 import importlib
 import inspect
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from fcn_jax.atomic_file import local_path
 from fcn_jax.errors import ABBREVIATIONS, UserError, did_you_mean
 from fcn_jax.train import annotations
 from fcn_jax.train.annotations import Misfit
@@ -73,7 +75,7 @@ NAMES: Mapping[str, str] = {
 
 # Keywords that the caller of a taker fills in.
 FILLED_IN: Mapping[str, tuple[str, ...]] = {
-    "data": ("on_problem",),
+    "data": ("on_problem", "fingerprint"),
     "augment": (
         "batch_size",
         "seed",
@@ -82,6 +84,7 @@ FILLED_IN: Mapping[str, tuple[str, ...]] = {
         "process_index",
         "process_count",
     ),
+    "init": ("labels",),
     "model": ("num_classes", "axis_name", "depth"),  # the depth is in the network's name
     "loss": ("num_classes", "ignore_label"),
     "optim": ("num_steps",),
@@ -99,6 +102,9 @@ NEUTRAL: Mapping[str, str] = {
     "eval.device_batch_size": "groups the images; their counts are added",
     "eval.num_samples": "keeps pictures of what is scored anyway",
 }
+
+# Keys whose values are paths: in a run they are absolute, and so mean the same in every folder.
+PATHS = ("data.source_dir", "data.data_dir", "init.workdir", "init.weights")
 
 # Keys that have another name now, and what their values are called.
 RENAMED: Mapping[str, tuple[str, Mapping[Any, Any]]] = {
@@ -313,6 +319,22 @@ def translate(config: Mapping[str, Any], *, where: str = "the experiment") -> di
                 name, values[value] if value in [*values] else value
             )
     return said
+
+
+def as_flag(key: str, value: Any) -> str:
+    """Returns the word of a command line that gives a key this value."""
+    text = annotations.write(value)
+    return f"--config.{key}={text if value == '' else shlex.quote(text)}"
+
+
+def make_paths_absolute(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a resolved config whose paths do not depend on the working folder."""
+    config = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
+    for key in PATHS:
+        section, _, name = key.partition(".")
+        if path := config[section].get(name):
+            config[section][name] = str(local_path(path).absolute())
+    return config
 
 
 def list_conditions(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,16 +125,22 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def make_setup(config: Mapping[str, Any]) -> Setup:
+def make_setup(
+    config: Mapping[str, Any], *, open_data: Callable[..., Dataset] = get_dataset
+) -> Setup:
     """Makes what the sections of an experiment, and its seed, describe.
 
     What takes long, the building of a data set among it, comes after all that can be refused.
+
+    Args:
+        config: Sections of the experiment, and its seed.
+        open_data: Returns the data set of section `data`, given as keywords.
     """
     config = check_config(config)
     options = TrainOptions(**config["train"])
     devices = parallel.get_devices()
     devices.check_batch_size(options.batch_size, iter_size=options.iter_size)
-    dataset = get_dataset(**config["data"])
+    dataset = open_data(**config["data"])
     trained, scored = options.split, config["eval"]["split"]
     for split in (trained, scored):
         dataset.check_split(split)

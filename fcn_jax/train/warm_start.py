@@ -9,7 +9,7 @@ Source: voc-fcn16s/solve.py in shelhamer/fcn.berkeleyvision.org, which copies by
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from fcn_jax.models.zoo import MODELS, get_model, get_weight_options
 from fcn_jax.ops.upsample import bilinear_kernel
 from fcn_jax.train import sections
 from fcn_jax.train.checkpoint import has_checkpoint
+from fcn_jax.train.run_data import find_difference
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import TrainState, init_variables, make_key
 from fcn_jax.train.trained import Trained, load
@@ -46,6 +47,7 @@ def init_from(
     state: TrainState,
     model: nn.Module,
     *,
+    labels: LabelSet | None = None,
     workdir: str = "",
     step: str = "last",
     weights: str = "",
@@ -56,6 +58,7 @@ def init_from(
     Args:
         state: State as the network is initialised; what the source lacks is kept.
         model: Network, which has to read images, and to be laid out, as that of the source.
+        labels: Classes of the network, which what depends on them has to share; None if unknown.
         workdir: Run folder of the stage before; empty for none.
         step: Checkpoint of that run: `last`, `best` or the number of a step.
         weights: File that `import_weights` or `export_weights` wrote; empty for none.
@@ -80,8 +83,11 @@ def init_from(
         return state
     source.check_network(model)
     if differing := source.find_differing(model, skip=skip):
-        flags = (f"--config.model.{key}={_as_flag(value)}" for key, value in differing.items())
+        flags = (sections.as_flag(f"model.{key}", value) for key, value in differing.items())
         raise UserError(f"{source.describe(model, skip=skip)}\nset {' '.join(flags)}")
+    if labels:
+        flag = partial(sections.as_flag, "init.skip")
+        source.check_classes(model, labels, skip=skip, as_option=flag)
     variables, report = _carry_over(state.variables, source, skip=skip)
     kept = [row.leaf.removeprefix("params/") for row in report.rows if row.action == SKIPPED]
     print(f"init from {source.path}: {report.summary}")
@@ -143,6 +149,7 @@ def make(
     """
     check_source(weights=str(weights or ""))
     source = _read_weights(str(weights)) if weights is not None else None
+    is_named = labels is not None
     labels = _find_labels(num_classes, labels, source)
     section = sections.resolve_section("model", {"name": name, **options})
     model = get_model(**section, num_classes=labels.num_classes)
@@ -156,6 +163,8 @@ def make(
         if said := source.find_differing(model, skip=skip):
             differences = source.describe(model, skip=skip)
             raise UserError(f"{differences}\nleave {', '.join(said)} out: the file says it")
+        if is_named:
+            source.check_classes(model, labels, skip=skip, as_option="skip={}".format)
         origin = {"weights": Path(source.path).name}
     variables = jax.device_get(init_variables(make_key(seed), model))
     if source:
@@ -227,6 +236,49 @@ class Source(NamedTuple):
                 raise UserError(f"{self.path} prepares images as no network: {self.preprocess}")
         return differing
 
+    def check_classes(
+        self,
+        model: nn.Module,
+        labels: LabelSet,
+        *,
+        skip: Sequence[str],
+        as_option: Callable[[tuple[str, ...]], str],
+    ) -> None:
+        """Refuses layers that would be taken though they tell other classes apart.
+
+        They are those whose shapes depend on the number of classes.
+
+        Args:
+            model: Network that is to have the values.
+            labels: Its classes.
+            skip: Patterns of paths that are not taken.
+            as_option: Writes patterns as the user gives them.
+
+        Raises:
+            UserError: If there are such layers, and the source says which classes it has.
+        """
+        if self.labels is None or self.labels.names == labels.names:
+            return
+        here, more = (
+            list_shapes(net) for net in (model, model.clone(num_classes=model.num_classes + 1))
+        )
+        misnamed = {
+            re.escape(path.rpartition("/")[0]) + "/.*"
+            for path, array in self.arrays.items()
+            if path in here
+            and here[path] == array.shape != more[path]
+            and not any(re.fullmatch(pattern, path) for pattern in skip)
+        }
+        if misnamed:
+            difference = find_difference(
+                self.labels.names, labels.names, there=self.path, here="this network"
+            )
+            raise UserError(
+                f"{difference}: the layers that depend on the classes would mean others\n"
+                f"leave them out with {as_option((*skip, *sorted(misnamed)))}, or give the same "
+                "classes in the same order"
+            )
+
     def scales_differ(self, model: nn.Module, taken: AbstractSet[str]) -> bool:
         """Says whether a network scores scaled features by kernels that are for others.
 
@@ -243,14 +295,11 @@ class Source(NamedTuple):
         kernels = [path for path in taken if re.fullmatch(UPSCORE, path)]
         if not kernels:
             return []
-        images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-        learned = model.clone(upsampling="learned")
-        shapes = jax.eval_shape(partial(learned.init, train=False), make_key(0), images)
-        places = flatten_dict(shapes, sep="/")
+        places = list_shapes(model.clone(upsampling="learned"))
         return [
             path
             for path in kernels
-            if path in places and not is_bilinear(self.arrays[path], places[path].shape)
+            if path in places and not is_bilinear(self.arrays[path], places[path])
         ]
 
     def describe(self, model: nn.Module, *, skip: Sequence[str] = ()) -> str:
@@ -271,6 +320,13 @@ class Source(NamedTuple):
         return f"{self.path} {'; it '.join(words)}"
 
 
+def list_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Lists the shapes of a network's variables by path; computes none."""
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+    shapes = jax.eval_shape(partial(model.init, train=False), make_key(0), images)
+    return {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+
+
 def is_bilinear(kernel: np.ndarray, shape: tuple[int, ...]) -> bool:
     """Says whether a kernel is, to 1e-4, the fixed one of a layer whose kernel has this shape."""
     if kernel.shape != shape:
@@ -285,6 +341,13 @@ def _get_option(model: nn.Module, option: str) -> Any:
 
 
 def _read_stage(workdir: Path, step: str) -> Source:
+    run = RunFolder(workdir)
+    labels, num_classes = run.find_labels(), run.read_run().get("num_classes")
+    if labels is None and num_classes:  # an old run, which says no more
+        numbered = LabelSet.in_voc_colors(list(map(str, range(num_classes))))
+        return Source.of(load(workdir, step=step, labels=numbered), str(workdir))._replace(
+            labels=None
+        )
     return Source.of(load(workdir, step=step), str(workdir))
 
 
@@ -321,8 +384,3 @@ def _find_labels(
     if num_classes not in (None, labels.num_classes):
         raise UserError(f"num_classes={num_classes}, but labels names {labels.num_classes}")
     return labels
-
-
-def _as_flag(value: Any) -> str:
-    """Writes a value as it is typed on a command line."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -15,7 +15,8 @@ from fcn_jax import atomic_file
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.train.evaluation import Prediction
-from fcn_jax.train.run_folder import RunFolder
+from fcn_jax.train.optimizer import make_optimizer
+from fcn_jax.train.run_folder import ENDLESS_SCHEDULES, RunFolder
 from fcn_jax.train.sections import resolve
 from tests.mutations import mutations
 from tests.train.conftest import make_config
@@ -135,6 +136,72 @@ def test_folder_of_a_launch_that_made_no_step_is_free(folder):
         (folder.path / "metrics.jsonl").write_text(line)
         with pytest.raises(UserError, match="belongs to another experiment: seed is 4 there and 3"):
             folder.open(resolve(make_config()), has_steps=has_steps)
+
+
+def open_changed(folder, key, value, **said):
+    """Opens a run of `make_config`, changed by `said`, for one that says another value."""
+    section, name = key.split(".")
+    config = resolve(make_config())
+    for there, changed in said.items():
+        config[there].update(changed)
+    folder.write_config(config)
+    config[section][name] = value
+    folder.open(config, has_steps=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "ways"),
+    [
+        ("optim.learning_rate", 0.5, ("--config.optim.learning_rate=0.01", "init.workdir={}")),
+        ("augment.scales", (0.5, 2.0), ("--config.augment.scales='()'", "init.workdir={}")),
+        ("model.width", 0.5, ("--config.model.width=0.03125", "takes --workdir=NEW")),
+        ("init.weights", "a b.safetensors", ("--config.init.weights=''", "takes --workdir=NEW")),
+        ("train.num_steps", 3, ("--config.train.num_steps=6", "init.workdir={}")),
+        ("train.num_steps", 9, ("optim.schedule=poly falls to its end there", "init.workdir={}")),
+    ],
+)
+def test_refusal_names_the_ways_on(folder, key, value, ways):
+    with pytest.raises(UserError, match=f"another experiment: {key} is ") as error:
+        open_changed(folder, key, value)
+    for way in ways:
+        assert way.format(folder.path) in str(error.value)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_keys_of_another_network_come_behind_its_name(folder):
+    config = resolve(make_config())
+    folder.write_config(config)
+    other = make_config()
+    other["model"] = {"name": "mobilenetv2_fcn32s"}
+    with pytest.raises(UserError, match="model.name is 'alexnet_fcn32s' there and 'mobilenetv2"):
+        folder.open(resolve(other), has_steps=True)
+
+
+def schedule_of(num_steps, **optim):
+    _, schedule = make_optimizer({"kernel": np.zeros(1)}, num_steps=num_steps, **optim)
+    return schedule
+
+
+@pytest.mark.parametrize("schedule", ENDLESS_SCHEDULES)
+def test_run_may_become_longer_where_no_rate_depends_on_it(folder, schedule):
+    optim = {"name": "sgd", "learning_rate": 0.5, "schedule": schedule, "step_size": 2}
+    rates = [
+        [float(schedule_of(num_steps, **optim)(step)) for step in range(6)] for num_steps in (6, 9)
+    ]
+    assert rates[0] == rates[1]
+    open_changed(folder, "train.num_steps", 9, optim={"schedule": schedule})
+    with pytest.raises(UserError, match="train.num_steps is 6 there and 3 here"):
+        open_changed(folder, "train.num_steps", 3, optim={"schedule": schedule})
+
+
+def test_one_place_may_be_written_in_two_ways(folder, monkeypatch):
+    monkeypatch.chdir(folder.path)
+    (folder.path / "link").symlink_to(folder.path)
+    for other in (str(folder.path / "a"), "./a", "link/a"):
+        open_changed(folder, "init.workdir", other, init={"workdir": "a"})
+        open_changed(folder, "data.source_dir", other, data={"source_dir": "b"})
+    with pytest.raises(UserError, match="init.workdir is 'a' there and 'b' here"):
+        open_changed(folder, "init.workdir", "b", init={"workdir": "a"})
 
 
 @pytest.mark.parametrize("name", ["config.tmp", ".12-ab.tmp"])

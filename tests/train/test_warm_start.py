@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.models.preprocess import CAFFE
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.upsample import bilinear_kernel
@@ -16,10 +18,17 @@ from fcn_jax.train import loop, parallel
 from fcn_jax.train.setup import make_setup
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.trained import Trained, load
-from fcn_jax.train.warm_start import _read_weights, init_from, make
+from fcn_jax.train.warm_start import (
+    Source,
+    _read_stage,
+    _read_weights,
+    init_from,
+    list_shapes,
+    make,
+)
 from fcn_jax.weights.files import write_safetensors
 from tests.conftest import shapes_of
-from tests.train.conftest import last_state, make_config, run
+from tests.train.conftest import NUM_CLASSES, last_state, make_config, run
 
 pytestmark = pytest.mark.usefixtures("one_device", "plain_conv")
 
@@ -209,6 +218,56 @@ def test_a_file_of_the_stage_before_is_the_stage_before(coarse, tmp_path):
         for source in ({"workdir": str(coarse)}, {"weights": str(tmp_path / "fcn32s.safetensors")})
     ]
     jax.tree.map(np.testing.assert_array_equal, states[0].variables, states[1].variables)
+
+
+# --- whose classes the values tell apart ---------------------------------------------------------
+
+EXCHANGED = LabelSet.in_voc_colors((SHAPES.names[1], SHAPES.names[0], *SHAPES.names[2:]))
+
+
+@pytest.mark.parametrize("kind", ["workdir", "weights"])
+def test_layers_of_other_classes_are_not_taken_in_silence(coarse, tmp_path, kind):
+    source = {"workdir": str(coarse)}
+    if kind == "weights":
+        load(coarse, step="last").save(tmp_path / "net.safetensors")
+        source = {"weights": str(tmp_path / "net.safetensors")}
+    model = get_model(**stage("vgg16_fcn16s")["model"], num_classes=NUM_CLASSES)
+    with pytest.raises(ValueError) as error:
+        init_from(NOTHING, model, labels=EXCHANGED, skip=("params/score_p.*",), **source)
+    first, second = str(error.value).splitlines()
+    assert f"class 0 is {SHAPES.names[0]!r} in {source[kind]} and {SHAPES.names[1]!r}" in first
+    flag = "--config.init.skip='params/score_p.*,params/score_fr/.*'"
+    assert f"leave them out with {flag}, or" in second
+
+
+def test_upsampling_that_is_learned_belongs_to_its_classes():
+    model = get_model("vgg16_fcn32s", num_classes=2, upsampling="learned", **TINY)
+    arrays = {path: np.zeros(shape) for path, shape in list_shapes(model).items()}
+    labels = LabelSet.in_voc_colors(("sky", "road"))
+    source = Source("net", "vgg16", arrays, CAFFE, {}, labels)
+    other = LabelSet.in_voc_colors(("road", "sky"))
+    option = "skip={}".format
+    with pytest.raises(ValueError, match=r"params/score_fr/\.\*', 'params/upscore/\.\*'\)"):
+        source.check_classes(model, other, skip=(), as_option=option)
+    skip = ("params/(score|upscore).*",)
+    source.check_classes(model, other, skip=skip, as_option=option)
+    source.check_classes(model, labels, skip=(), as_option=option)
+    source._replace(labels=None).check_classes(model, other, skip=(), as_option=option)
+
+
+def test_stage_of_before_may_not_name_its_classes(coarse, tmp_path):
+    old = shutil.copytree(coarse, tmp_path / "old")
+    info = json.loads((old / "run.json").read_text())
+    del info["labels"], info["data_fingerprint"]
+    (old / "run.json").write_text(json.dumps(info))
+    assert _read_stage(old, "last").labels.names == SHAPES.names  # its evaluations name them
+    shutil.rmtree(old / "eval")
+    assert _read_stage(old, "last").labels is None
+
+
+def test_make_refuses_the_head_of_other_classes(mobilenet):
+    with pytest.raises(ValueError, match=r"class 0 is 'sky' in .*\n.*skip=\('params/score_fr"):
+        make("mobilenetv2_fcn32s", weights=mobilenet, width=1 / 8, labels=("road", "sky"))
 
 
 # Of the files that have the fourth stride on the fifth stage.

@@ -5,6 +5,7 @@ that it is read without the folder.
 """
 
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -109,10 +110,7 @@ def find_only_build(part: str, *, data_dir: str) -> FolderConfig | None:
         UserError: If there are several, since none of them is meant more than another.
     """
     root = Path(data_dir or tfds.core.constants.DATA_DIR) / part
-    found = [
-        (info_file.parent, _read_metadata(info_file.parent))
-        for info_file in sorted(root.glob(f"*/{FolderBuilder.VERSION}/dataset_info.json"))
-    ]
+    found = [(folder, _read_metadata(folder)) for folder in _list_folders(root)]
     renewed = {metadata["source_dir"] for _, metadata in found if "labels" in metadata}
     builds = [
         _read_config(part, folder, metadata)
@@ -127,6 +125,35 @@ def find_only_build(part: str, *, data_dir: str) -> FolderConfig | None:
             "not need"
         )
     return builds[0] if builds else None
+
+
+def find_builds(
+    parts: Sequence[str], fingerprint: str, *, data_dir: str
+) -> list[FolderConfig] | None:
+    """Returns the finished builds, one of a part at most, that have a fingerprint together.
+
+    Only their metadata are read: nothing else that is built matters. None if there are none.
+    """
+    root = Path(data_dir or tfds.core.constants.DATA_DIR)
+    choices = [[None, *_list_folders(root / part)] for part in parts]
+    for chosen in itertools.product(*choices):
+        builds = {part: folder for part, folder in zip(parts, chosen, strict=True) if folder}
+        if join_fingerprints([(part, f.parent.name) for part, f in builds.items()]) == fingerprint:
+            return [_read_config(part, f, _read_metadata(f)) for part, f in builds.items()]
+    return None
+
+
+def join_fingerprints(builds: Sequence[tuple[str, str]]) -> str:
+    """Returns the fingerprint of a data set that is made of some builds (part, name)."""
+    if len(builds) == 1:
+        return builds[0][1]
+    return records.hash_text(" ".join(f"{part}/{name}" for part, name in builds))
+
+
+def _list_folders(root: Path) -> list[Path]:
+    """Lists the folders of the finished builds of a part."""
+    files = root.glob(f"*/{FolderBuilder.VERSION}/dataset_info.json")
+    return sorted(file.parent for file in files)
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:

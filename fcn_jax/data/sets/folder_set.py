@@ -17,7 +17,14 @@ from fcn_jax.data.files.problems import MissingFile, OnProblem, refuse
 from fcn_jax.data.files.survey import Part, Place, Survey
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets import records
-from fcn_jax.data.sets.builds import FolderBuilder, FolderConfig, find_only_build, make_config
+from fcn_jax.data.sets.builds import (
+    FolderBuilder,
+    FolderConfig,
+    find_builds,
+    find_only_build,
+    join_fingerprints,
+    make_config,
+)
 from fcn_jax.data.sets.dataset import Dataset
 from fcn_jax.errors import UserError
 
@@ -73,8 +80,16 @@ class FolderSet(abc.ABC):
         folders = [str(part.folder) for part in parts]
         return Survey(labels, parts, self.arrange(ids, folders, on_problem), ids_are_global)
 
-    def open(self, source_dir: str, data_dir: str, **options: Any) -> Dataset:
+    def open(
+        self, source_dir: str, data_dir: str, *, fingerprint: str = "", **options: Any
+    ) -> Dataset:
         """Returns the data set of a folder; without one, that which is built.
+
+        Args:
+            source_dir: The user's folder; empty for none.
+            data_dir: Where built data sets are kept; empty means the default of TFDS.
+            fingerprint: Without a folder, which of several builds is meant; empty for the only one.
+            options: Keywords of `survey`.
 
         Raises:
             MissingFile: If there is none, or files are missing.
@@ -86,21 +101,20 @@ class FolderSet(abc.ABC):
             if source_dir:
                 survey = self.survey(source_dir, **options)
                 configs = [make_config(part, data_dir) for part in survey.parts]
+            elif fingerprint:
+                configs = find_builds(self.part_names, fingerprint, data_dir=data_dir)
             else:
                 builds = (find_only_build(name, data_dir=data_dir) for name in self.part_names)
                 configs = [build for build in builds if build]
         if not configs:
             raise self.explain_nothing(source_dir)
         reader = self.make_reader(configs, data_dir)
-        fingerprints = [f"{config.part}/{config.name}" for config in configs]
         return Dataset(
             name=self.name,
             labels=self.labels or configs[0].labels,
             splits=tuple(reader.splits),
             builder=reader,
-            fingerprint=configs[0].name
-            if len(configs) == 1
-            else records.hash_text(" ".join(fingerprints)),
+            fingerprint=join_fingerprints([(config.part, config.name) for config in configs]),
             **(self._describe(survey) if survey else {"split_by": "what it was built from"}),
         )
 

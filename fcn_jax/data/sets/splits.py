@@ -253,9 +253,9 @@ class PublishedSet(FolderSet):
                 )
         return {name: list(picks.values()) for name, picks in splits.items()}
 
-    def open(self, source_dir: str, data_dir: str) -> Dataset:
+    def open(self, source_dir: str, data_dir: str, *, fingerprint: str = "") -> Dataset:
         """Returns the data set; says on stderr if it is not all that was published."""
-        dataset = super().open(source_dir, data_dir)
+        dataset = super().open(source_dir, data_dir, fingerprint=fingerprint)
         configs = {config.part: config for config in dataset.builder.configs}
         if differences := self.find_differences(dataset.builder.splits):
             folders = ", ".join(config.source_dir for config in configs.values())
