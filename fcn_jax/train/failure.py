@@ -1,15 +1,15 @@
-"""The step of a run that was not finite: what is known of it, and what to do about it."""
+"""The step of a run that was not finite: what is known of it, and what to do about it.
+
+Reports read run folders, this file's part of them too, without importing jax.
+"""
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from fcn_jax.models.layer_table import Row
-from fcn_jax.train.state import name_leaves
 
 _NUM_LISTED = 4  # layers, and images, that the message names
 
@@ -97,14 +97,14 @@ def mean_loss(sums: Mapping[str, Any]) -> float:
     return float(sums["loss_sum"]) / count if count else 0.0
 
 
-def group_by_layer(leaves: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, list[Any]]:
+def group_by_layer(leaves: Mapping[str, Any], layers: Sequence[str]) -> dict[str, list[Any]]:
     """Gathers what belongs to the leaves of each layer, in the order in which the layers run.
 
     Args:
         leaves: Anything by the path of a parameter, such as `backbone/conv1/norm/scale`.
-        rows: Layers of the network.
+        layers: Names of the layers of the network, as they run.
     """
-    groups: dict[str, list[Any]] = {row.name: [] for row in rows}
+    groups: dict[str, list[Any]] = {layer: [] for layer in layers}
     for path, value in leaves.items():
         parts = path.removeprefix("backbone/").split("/")
         names = ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
@@ -114,17 +114,17 @@ def group_by_layer(leaves: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, 
 
 
 def norms_by_layer(
-    squares: Sequence[Any] | np.ndarray, params: Any, rows: Sequence[Row]
+    squares: Sequence[Any] | np.ndarray, paths: Iterable[str], layers: Sequence[str]
 ) -> dict[str, float]:
     """Returns the norm of the gradient of every layer, in the order in which they run.
 
     Args:
         squares: Squared norms of the leaves of the gradient.
-        params: Parameters of the network, or their shapes.
-        rows: Layers of the network.
+        paths: Paths of the leaves, in the same order.
+        layers: Names of the layers of the network, as they run.
     """
-    by_path = dict(zip(name_leaves(params), map(float, squares), strict=True))
-    groups = group_by_layer(by_path, rows)
+    by_path = dict(zip(paths, map(float, squares), strict=True))
+    groups = group_by_layer(by_path, layers)
     return {layer: math.sqrt(math.fsum(values)) for layer, values in groups.items()}
 
 

@@ -23,7 +23,7 @@ from fcn_jax.train.run_data import RunData
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.sections import TrainOptions, make_paths_absolute
 from fcn_jax.train.setup import Setup, check_config, make_batches, make_setup
-from fcn_jax.train.state import TrainState
+from fcn_jax.train.state import TrainState, name_leaves
 from fcn_jax.train.warm_start import check_source, init_from
 
 
@@ -177,7 +177,9 @@ def _train(
             learning_rate=float(setup.schedule(step - 1)),
             loss=mean_loss(sums),
             grad_norm=float(sums["grad_norm"]),
-            grad_norms=norms_by_layer(sums["grad_squares"], state.params, setup.rows),
+            grad_norms=norms_by_layer(
+                sums["grad_squares"], name_leaves(state.params), [row.name for row in setup.rows]
+            ),
             ids=sums["ids"].tolist(),
             kept_step=kept_step,
             kept=kept,

@@ -221,7 +221,9 @@ def _look(
         change = jax.tree.map(lambda new, old: new - old, after.params, before.params)
     grads = _compute_gradient(setup, before, shards)
     params, update, gradient = (_measure_layers(t, rows) for t in (before.params, change, grads))
-    norms = norms_by_layer(sums["grad_squares"], before.params, rows)
+    norms = norms_by_layer(
+        sums["grad_squares"], name_leaves(before.params), [row.name for row in rows]
+    )
     named = [row.name for row in rows]
     layers = [
         Layer(
@@ -324,7 +326,10 @@ def _measure(numpy: Any, array: Any) -> tuple[Any, Any]:
 def _measure_layers(params: Any, rows: Sequence[Row]) -> dict[str, Extent]:
     """Measures the parameters of each layer, or what is laid out like them."""
     measured = {path: _measure(np, leaf) for path, leaf in name_leaves(params).items()}
-    return {layer: _join(pairs) for layer, pairs in group_by_layer(measured, rows).items()}
+    return {
+        layer: _join(pairs)
+        for layer, pairs in group_by_layer(measured, [row.name for row in rows]).items()
+    }
 
 
 def _join(pairs: Sequence[tuple[Any, Any]]) -> Extent:

@@ -18,7 +18,7 @@ SMALL = ("--config.model.width=0.03125", "--config.augment.crop_size=33")
 class Noise:
     def source(self, split):
         rng = np.random.default_rng(0)
-        label = np.zeros((40, 40), np.uint8)
+        label = np.eye(40, dtype=np.uint8)
         images = rng.integers(0, 256, (4, 40, 40, 3), np.uint8)
         return [{"id": str(i), "image": image, "label": label} for i, image in enumerate(images)]
 
