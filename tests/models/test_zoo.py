@@ -89,8 +89,10 @@ def _images(rng, *, number=2):
     return jnp.asarray(rng.integers(0, 256, (number, *IMAGES.shape[1:])), jnp.uint8)
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [*((name, "batch") for name in MODELS), *((name, "none") for name in FAMILIES)],
+)
 def test_every_model_initialises(name, norm):
     logits, variables = _init(_tiny(name, norm=norm))
     assert (logits.shape, logits.dtype) == ((2, 33, 40, 3), jnp.float32)
