@@ -33,9 +33,10 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--output={output} must end in .json, in a folder that there is")
 
     from fcn_jax.atomic_file import write_text
+    from fcn_jax.reports.replay import describe, to_dict
     from fcn_jax.train import sections
     from fcn_jax.train.progress import Progress
-    from fcn_jax.train.replay import describe, find_step, replay, to_dict
+    from fcn_jax.train.replay import find_step, replay
     from fcn_jax.train.run_folder import RunFolder
 
     folder = RunFolder(args.workdir)

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from fcn_jax.errors import MissingError, UserError
-from fcn_jax.train.run_folder import Number, RunFolder, check_keys
+from fcn_jax.train.json_file import Number, check_keys
+from fcn_jax.train.run_folder import RunFolder
 
 SCORES = {
     "mean_iou": "mean IoU",

@@ -32,9 +32,10 @@ import orbax.checkpoint as ocp
 from fcn_jax.atomic_file import as_system_error, sync, write_text
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.train import parallel
+from fcn_jax.train.json_file import parse
+from fcn_jax.train.seal import Damage, check_seal, seal
 from fcn_jax.train.state import name_leaves
 
-_CHUNK_BYTES = 2**24
 _STEP = re.compile(r"0|[1-9][0-9]*")
 _HALF = re.compile(r"[0-9]+\.(new|old|orbax-checkpoint-tmp).*")
 
@@ -45,10 +46,6 @@ class NotFiniteError(UserError):
     def __init__(self, message: str, *, leaf: str):
         super().__init__(message)
         self.leaf = leaf
-
-
-class _Damage(Exception):
-    """What is wrong with the bytes of a checkpoint."""
 
 
 class Checkpoints:
@@ -97,7 +94,7 @@ class Checkpoints:
                     f"read from there; {self._describe_kept()}\n"
                     "look after the disk, and give the same command again"
                 )
-            _seal(self._folder / written)
+            seal(self._folder / written)
             (self._folder / written).rename(self._folder / str(step))
             sync(self._folder)
         except Exception as error:
@@ -129,7 +126,7 @@ class Checkpoints:
             return None, self._describe_kept()
         try:
             leaf = _find_not_finite(name_leaves(self._read(step)))
-        except _Damage as damage:
+        except Damage as damage:
             return None, f"{self._describe_kept()}, and it is damaged: {damage}"
         if leaf:
             return None, f"{self._describe_kept()}, but {leaf} in it is not finite"
@@ -173,7 +170,7 @@ class Checkpoints:
             step = self.find_step(which)
             try:
                 state = self._read(step)
-            except _Damage as damage:
+            except Damage as damage:
                 if (self._folder / str(step)).exists():
                     raise self._explain(step, damage) from damage
                 # A training has removed it, and saved a newer one before that.
@@ -188,7 +185,7 @@ class Checkpoints:
         """
         try:
             there, here = name_leaves(self._read(step)), name_leaves(like)
-        except _Damage as damage:
+        except Damage as damage:
             raise self._explain(step, damage) from damage
         for name in sorted(there | here):
             theirs, ours = (_describe(leaves.get(name)) for leaves in (there, here))
@@ -217,18 +214,18 @@ class Checkpoints:
 
     def _read(self, step: int) -> Any:
         """Reads a state, and finds before that its files are those that were saved."""
-        _check_seal(self._folder / str(step))
+        check_seal(self._folder / str(step))
         try:
             state = self._load(str(step))
         except (PermissionError, MemoryError):
             raise
         except Exception as error:  # of any kind: whatever a parser says of what it cannot read
-            raise _Damage(_first_line(error).replace(str(self._root), str(self._folder))) from error
+            raise Damage(_first_line(error).replace(str(self._root), str(self._folder))) from error
         if not isinstance(state, dict) or not {"params", "batch_stats"} <= state.keys():
-            raise _Damage("it lacks params or batch_stats")
+            raise Damage("it lacks params or batch_stats")
         return state
 
-    def _explain(self, step: int, damage: _Damage) -> UserError:
+    def _explain(self, step: int, damage: Damage) -> UserError:
         """Makes the answer to damage: which checkpoint is whole, and how to go on from it."""
         others = [other for other in list_steps(self._folder) if other != step]
         whole = next(filter(self._is_whole, reversed(others)), None)
@@ -243,7 +240,7 @@ class Checkpoints:
     def _is_whole(self, step: int) -> bool:
         try:
             self._read(step)
-        except _Damage:
+        except Damage:
             return False
         return True
 
@@ -278,9 +275,11 @@ class Checkpoints:
         """Reads the mean IoU of a checkpoint; None if it is not known."""
         file = self._score_file(step)
         try:
-            entry = _read_json(file)
+            entry = parse(file.read_bytes())
         except FileNotFoundError:
             return None
+        except ValueError:
+            entry = {}
         score = entry.get("mean_iou")
         checksum = f"{zlib.crc32(json.dumps(score).encode()):08x}"
         # Runs of before have no checksum here, and -Infinity for what is not known.
@@ -371,57 +370,12 @@ def _bits(leaf: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(leaf).reshape(-1).view(f"u{leaf.dtype.itemsize}")
 
 
-def _seal(folder: Path) -> None:
-    """Writes `checksums.json`, and waits until everything in a folder is on the disk.
-
-    The checkpoint before this one is removed next: a power cut must not take both.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    checksums = {str(file.relative_to(folder)): _sum_up(file) for file in files}
-    write_text(folder / "checksums.json", json.dumps(checksums, indent=1) + "\n")
-    for path in (*folder.rglob("*"), folder):
-        sync(path)
-
-
-def _check_seal(folder: Path) -> None:
-    """Raises _Damage unless the files of a checkpoint are those that were sealed."""
-    if not (folder / "checksums.json").exists():
-        return  # of a run of before
-    checksums = _read_json(folder / "checksums.json")
-    if not checksums:
-        raise _Damage("its checksums.json cannot be read")
-    for name, checksum in checksums.items():
-        try:
-            if _sum_up(folder / name) != checksum:
-                raise _Damage(f"{name} is not what was saved")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
-            raise _Damage(f"{name!r} is missing") from error
-
-
-def _sum_up(file: Path) -> str:
-    """Returns the CRC-32 of a file: the fastest sum at hand, and no bit flips unseen by it."""
-    checksum = 0
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            checksum = zlib.crc32(chunk, checksum)
-    return f"{checksum:08x}"
-
-
 def _describe(leaf: Any) -> str:
     return "missing" if leaf is None else f"{leaf.shape} {leaf.dtype}"
 
 
 def _rank(score: float | None) -> float:
     return -math.inf if score is None or math.isnan(score) else score
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """Reads an object; an empty one if the file is damaged."""
-    try:
-        value = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ bits.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,13 +17,13 @@ import numpy as np
 import optax
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.layer_table import Row
 from fcn_jax.models.layers import Blob
 from fcn_jax.models.zoo import get_model
 from fcn_jax.train import parallel
 from fcn_jax.train.checkpoint import Checkpoints, list_steps
-from fcn_jax.train.failure import as_json, group_by_layer, mean_loss, norms_by_layer
+from fcn_jax.train.failure import group_by_layer, mean_loss, norms_by_layer
 from fcn_jax.train.progress import Progress
+from fcn_jax.train.run_data import RunData
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.setup import Setup, make_batches, make_setup
 from fcn_jax.train.state import TrainState, name_leaves
@@ -167,13 +167,13 @@ def replay(run: RunFolder, config: Mapping[str, Any], progress: Progress, *, ste
     Raises:
         UserError: If the checkpoint that it has to begin at cannot be read.
     """
-    setup = make_setup(config)
+    setup = make_setup(config, open_data=RunData(run, say=progress.say).open)
     start_step = max((s for s in list_steps(run.checkpoints_path) if s < step), default=0)
     if start_step:
         with contextlib.closing(Checkpoints(run.checkpoints_path, read_only=True)) as checkpoints:
             state = checkpoints.restore(start_step, like=setup.state)
     else:
-        state = init_from(setup.state, setup.model, **config["init"])
+        state = init_from(setup.state, setup.model, labels=setup.dataset.labels, **config["init"])
     state, train_step = setup.devices.replicate(state), setup.make_train_step()
     with (
         contextlib.closing(make_batches(config, setup.dataset, start_step=start_step)) as batches,
@@ -215,16 +215,13 @@ def _look(
     setup: Setup, before: TrainState, after: TrainState, sums: Mapping[str, Any], batch: dict
 ) -> dict[str, Any]:
     """Measures a step: its layers and its images."""
-    shards, rows = setup.devices.shard(batch), setup.rows
+    shards, named = setup.devices.shard(batch), [row.name for row in setup.rows]
     activations, losses = _run_forward(setup, before, shards)
     with np.errstate(invalid="ignore", over="ignore"):
         change = jax.tree.map(lambda new, old: new - old, after.params, before.params)
     grads = _compute_gradient(setup, before, shards)
-    params, update, gradient = (_measure_layers(t, rows) for t in (before.params, change, grads))
-    norms = norms_by_layer(
-        sums["grad_squares"], name_leaves(before.params), [row.name for row in rows]
-    )
-    named = [row.name for row in rows]
+    params, update, gradient = (_measure_layers(t, named) for t in (before.params, change, grads))
+    norms = norms_by_layer(sums["grad_squares"], name_leaves(before.params), named)
     layers = [
         Layer(
             name=name,
@@ -323,13 +320,10 @@ def _measure(numpy: Any, array: Any) -> tuple[Any, Any]:
     return numpy.max(numpy.abs(numpy.where(finite, array, 0))), numpy.sum(~finite)
 
 
-def _measure_layers(params: Any, rows: Sequence[Row]) -> dict[str, Extent]:
+def _measure_layers(params: Any, names: Sequence[str]) -> dict[str, Extent]:
     """Measures the parameters of each layer, or what is laid out like them."""
     measured = {path: _measure(np, leaf) for path, leaf in name_leaves(params).items()}
-    return {
-        layer: _join(pairs)
-        for layer, pairs in group_by_layer(measured, [row.name for row in rows]).items()
-    }
+    return {layer: _join(pairs) for layer, pairs in group_by_layer(measured, names).items()}
 
 
 def _join(pairs: Sequence[tuple[Any, Any]]) -> Extent:
@@ -337,76 +331,3 @@ def _join(pairs: Sequence[tuple[Any, Any]]) -> Extent:
         largest=max(float(np.max(largest)) for largest, _ in pairs),
         not_finite=sum(int(np.sum(count)) for _, count in pairs),
     )
-
-
-def to_dict(result: Replay) -> dict[str, Any]:
-    """Returns a replay for JSON, in which NaN and infinity are text."""
-
-    def plain(value: Any) -> Any:
-        if hasattr(value, "_asdict"):
-            return {key: plain(item) for key, item in value._asdict().items()}
-        if isinstance(value, list):
-            return [plain(item) for item in value]
-        return as_json(value) if isinstance(value, float) else value
-
-    first = result.first_not_finite
-    facts = {"is_reproduced": result.is_reproduced, "first_not_finite": first and list(first)}
-    return {**plain(result), **facts}
-
-
-def describe(result: Replay) -> Iterator[str]:
-    """Writes a replay as lines of at most 80 columns, ids and names of layers permitting."""
-    began = f"checkpoint {result.start_step}" if result.start_step else "the beginning"
-    yield (
-        f"step {result.step}, from {began}: loss {result.loss:.5g}, gradient norm "
-        f"{result.grad_norm:.5g}"
-    )
-    yield f"learning rate {result.learning_rate:.5g}"
-    match result.is_reproduced:
-        case None:
-            yield "the run noted no loss of this step alone, so there is nothing to compare"
-        case True:
-            yield "the loss and the norm that the run noted are reproduced to the last digit"
-        case False:
-            yield "NOT REPRODUCED: this is not, to the last digit, what the run noted:"
-            yield f"loss {result.noted_loss}, gradient norm {result.noted_grad_norm}"
-            yield f"here {result.loss}, {result.grad_norm}"
-            yield "other devices, another version of jax or other data change the digits"
-    yield ""
-    first = result.first_not_finite
-    width = max(len("layer"), *(len(layer.name) for layer in result.layers))
-    headings = "params", "activation", "gradient", "norm of it", "update"
-    yield f"  {'layer':{width}}" + "".join(f" {heading:>10}" for heading in headings)
-    for layer in result.layers:
-        norm = None if layer.grad_norm is None else f"{layer.grad_norm:.2e}"
-        cells = [
-            *map(_write, (layer.params, layer.activations, layer.gradient)),
-            norm or "",
-            _write(layer.update),
-        ]
-        mark = ">" if first and layer.name == first[0] else " "
-        yield f"{mark} {layer.name:{width}}{''.join(f' {cell:>10}' for cell in cells)}".rstrip()
-    yield ""
-    yield "largest absolute value of each; 12! counts 12 values that are not finite"
-    if first:
-        yield f"first value that is not finite (>): {first[0]}, {first[1]}"
-        if first[1] == "params" and result.step > 1:
-            yield f"it was there before this step: --step={result.step - 1} shows the step before"
-    elif not np.isfinite([result.loss, result.grad_norm]).all():
-        yield "all layers are finite: the loss, or the square of a gradient, is not"
-    else:
-        yield "everything is finite"
-    if result.spoiled:
-        yield f"not finite after the step: {len(result.spoiled)} leaves of the state,"
-        yield f"first {result.spoiled[0]}"
-    yield ""
-    yield f"  {'void':>6} {'values':>8} {'loss':>10}  image"
-    for image in result.images:
-        values = f"{image.lowest}..{image.highest}"
-        yield f"  {image.void_frac:6.1%} {values:>8} {image.loss:10.4g}  {image.id}"
-
-
-def _write(extent: Extent | None) -> str:
-    if extent is None:
-        return ""
-    return f"{extent.not_finite}!" if extent.not_finite else f"{extent.largest:.2e}"

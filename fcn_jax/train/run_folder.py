@@ -15,8 +15,6 @@ No other file knows these names, but for `checkpoint` and `lock`, which have the
 
 import hashlib
 import json
-import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +22,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from fcn_jax.atomic_file import LEFTOVER, local_path, replacing, write_text
+from fcn_jax.atomic_file import LEFTOVER, local_path, replacing
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.ops.palette import save_label_png
+from fcn_jax.train.conditions import list_conditions, refuse_other
 from fcn_jax.train.failure import Failure
+from fcn_jax.train.json_file import check, check_keys, damaged, finite, parse, read_json, write_json
 from fcn_jax.train.lock import LOCK_FILE
-from fcn_jax.train.sections import PATHS, as_flag, flatten, list_conditions, resolve
+from fcn_jax.train.sections import resolve
 from fcn_jax.train.surroundings import describe
 
 if TYPE_CHECKING:  # reports read run folders without importing jax
@@ -93,53 +93,18 @@ class RunFolder:
                     f"{self.path} is not empty and is no run folder; choose another --workdir"
                 )
             self.path.mkdir(parents=True, exist_ok=True)
-            _write_json(config_file, config)
+            write_json(config_file, config)
             return
         log = self.path / "metrics.jsonl"
         if not has_steps and not (log.exists() and log.stat().st_size):
-            _write_json(config_file, config)
+            write_json(config_file, config)
             return
-        self._check_same(config)
-
-    def _check_same(self, config: Mapping[str, Any]) -> None:
-        """Raises UserError unless a resolved config goes on with the run."""
         kept = resolve(self.read_config(), where=str(self.path))
-        theirs, ours = _list_conditions(kept), _list_conditions(config)
-        differing = [
-            key
-            for key in sorted(theirs | ours, key=lambda key: (not key.endswith(".name"), key))
-            if _place(key, theirs.get(key, ...)) != _place(key, ours.get(key, ...))
-        ]
-        is_longer = ours["train.num_steps"] > theirs["train.num_steps"]
-        schedule = ours["optim.schedule"]
-        if not differing or (
-            differing == ["train.num_steps"] and is_longer and schedule in ENDLESS_SCHEDULES
-        ):
-            return
-        key = differing[0]
-        there, here = (
-            repr(values[key]) if key in values else "not said" for values in (theirs, ours)
-        )
-        more = f" (and {len(differing) - 1} more keys differ)" if differing[1:] else ""
-        why = ""
-        if differing == ["train.num_steps"] and is_longer:
-            why = f"; optim.schedule={schedule} falls to its end there"
-        values = flatten(kept)
-        flags = [as_flag(key, values[key]) for key in differing if key in values]
-        same = "the values of its config.json" if flags[3:] or not flags else " ".join(flags)
-        new = "a new run takes --workdir=NEW"
-        # What a network is like, and where it begins, decide whether it can begin at this run.
-        if not any(key.partition(".")[0] in ("data", "model", "init") for key in differing):
-            begin = as_flag("init.workdir", str(self.path))
-            new = f"a new run that begins at its parameters takes --workdir=NEW {begin}"
-        raise UserError(
-            f"{self.path} belongs to another experiment: {key} is {there} there and {here} here"
-            f"{more}{why}\nto go on with it give {same}; {new}"
-        )
+        refuse_other(self.path, kept, config)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the config that the run goes on with: what is neutral in it may be new."""
-        _write_json(self.path / "config.json", config)
+        write_json(self.path / "config.json", config)
 
     def read_config(self) -> dict[str, Any]:
         """Returns the experiment as config.json has it; an old one may lack newer keys."""
@@ -150,7 +115,7 @@ class RunFolder:
 
         A key that is newer than the run has its default there.
         """
-        return _list_conditions(resolve(self.read_config(), where=str(self.path)))
+        return list_conditions(resolve(self.read_config(), where=str(self.path)))
 
     def read_run(self) -> dict[str, Any]:
         """Returns run.json."""
@@ -177,12 +142,12 @@ class RunFolder:
             try:
                 return LabelSet.from_dict(labels)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
-                raise _damaged(self.path / "run.json", error) from error
+                raise damaged(self.path / "run.json", error) from error
         newest = max(self.list_evals(), key=lambda name: name[1], default=None)
         if newest is None:
             return None
         newest_file = self.eval_file(*newest)
-        evaluation = _read_json(newest_file)
+        evaluation = read_json(newest_file)
         check_keys(evaluation, {"class_names": list}, where=newest_file)
         return LabelSet.in_voc_colors(list(map(str, evaluation["class_names"])))
 
@@ -203,7 +168,7 @@ class RunFolder:
         lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
         for number, line in enumerate(lines, 1):
             try:
-                entry = _check(_parse(line), {"kind": str, "step": int})
+                entry = check(parse(line), {"kind": str, "step": int})
             except ValueError as error:
                 if number == len(lines):
                     return
@@ -221,7 +186,7 @@ class RunFolder:
     def read_evals(self, split: str) -> dict[int, dict[str, Any]]:
         """Returns the evaluations of a split, {step: report}, in order of steps."""
         steps = [step for name, step in self.list_evals() if name == split]
-        return {step: _read_json(self.eval_file(split, step)) for step in steps}
+        return {step: read_json(self.eval_file(split, step)) for step in steps}
 
     def eval_file(self, split: str, step: int) -> Path:
         """Returns where an evaluation is, or would be."""
@@ -254,7 +219,7 @@ class RunFolder:
                 f"{self.path} is no run folder: it has no {name}\n"
                 "python launch.py train --config=... --workdir=... makes one"
             )
-        return _read_json(self.path / name)
+        return read_json(self.path / name)
 
     def begin_launch(
         self,
@@ -282,18 +247,18 @@ class RunFolder:
             "data_fingerprint": data_fingerprint,
         }
         facts = {**facts, "data_fingerprint": data_fingerprint}
-        _write_json(self.path / "run.json", {**facts, "launches": [*launches, launch]})
+        write_json(self.path / "run.json", {**facts, "launches": [*launches, launch]})
 
     def end_launch(self, **facts: Any) -> None:
         """Completes the newest launch in run.json."""
         run = self.read_run()
         run["launches"][-1].update(facts)
-        _write_json(self.path / "run.json", run)
+        write_json(self.path / "run.json", run)
 
     def log(self, **entry: Any) -> None:
         """Appends a line to metrics.jsonl."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(entry)) + "\n")
+            file.write(json.dumps(finite(entry)) + "\n")
 
     @property
     def failure_file(self) -> Path:
@@ -302,16 +267,16 @@ class RunFolder:
 
     def write_failure(self, failure: Failure) -> None:
         """Notes the step that ends the run."""
-        _write_json(self.failure_file, failure.to_dict())
+        write_json(self.failure_file, failure.to_dict())
 
     def read_failure(self) -> Failure | None:
         """Returns what `write_failure` noted; None if the run did not end so."""
         if not self.failure_file.exists():
             return None
         try:
-            return Failure.from_dict(_read_json(self.failure_file))
+            return Failure.from_dict(read_json(self.failure_file))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise _damaged(self.failure_file, error) from error
+            raise damaged(self.failure_file, error) from error
 
     def remove_failure(self, *, up_to: float) -> None:
         """Removes it if it is of a step up to this one, which a later launch got past."""
@@ -361,7 +326,7 @@ class RunFolder:
                     save_label_png(beside, numbers, colors)
         file = self.eval_file(split, step)
         file.parent.mkdir(exist_ok=True)
-        _write_json(file, _finite(report))
+        write_json(file, finite(report))
 
 
 # Of 255 bytes that the usual file systems take: the endings, and those of a file that is written
@@ -376,85 +341,3 @@ def _short(stem: str) -> str:
         return stem
     digest = hashlib.sha256(name).hexdigest()[:16]
     return f"{name[: _LONGEST_STEM - 17].decode(errors='ignore')}-{digest}"
-
-
-def _list_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
-    # As JSON has them: a tuple is the list that it is written as.
-    return list_conditions(json.loads(json.dumps(config, default=_plain)))
-
-
-def _place(key: str, value: Any) -> Any:
-    """Returns a value as it is compared: a path by the place that it leads to."""
-    if key in PATHS and isinstance(value, str) and value:
-        return os.path.realpath(local_path(value))
-    return value
-
-
-# Whose rates do not depend on the length of the run, so that it may become longer.
-ENDLESS_SCHEDULES = ("constant", "step")
-
-Number = int | float | None  # null stands for what is not finite
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return _parse(file.read_bytes())
-    except ValueError as error:
-        raise _damaged(file, error) from error
-
-
-def _parse(text: bytes) -> dict[str, Any]:
-    """Parses a JSON object."""
-    try:
-        return _check(json.loads(text.decode()), {})
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def check_keys(value: Any, form: Mapping[str, Any], *, where: str | Path) -> None:
-    """Finds that an object of a file has at least these keys, with values of these types.
-
-    Raises:
-        UserError: If it has not; the message says that `where` is damaged.
-    """
-    try:
-        _check(value, form)
-    except ValueError as error:
-        raise _damaged(where, error) from error
-
-
-def _check(value: Any, form: Mapping[str, Any]) -> dict[str, Any]:
-    keys = value if isinstance(value, dict) else None
-    if keys is None:
-        raise ValueError(f"it holds {value!r:.80}, wanted keys and values")
-    if missing := form.keys() - keys.keys():
-        raise ValueError(f"it lacks {min(missing)}")
-    wrong = [key for key, wanted in form.items() if not isinstance(keys[key], wanted)]
-    if wrong:
-        raise ValueError(f"its {wrong[0]} is {keys[wrong[0]]!r:.80}")
-    return keys
-
-
-def _damaged(what: str | Path, error: Exception) -> UserError:
-    return UserError(f"{what} is damaged: {error}")
-
-
-def _write_json(file: Path, value: Any) -> None:
-    write_text(file, json.dumps(value, indent=1, default=_plain) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
-
-
-def _finite(value: Any) -> Any:
-    """Replaces what JSON has no word for (NaN, infinity) by null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _finite(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

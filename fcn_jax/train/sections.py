@@ -337,11 +337,6 @@ def make_paths_absolute(config: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def list_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists what a run computes from, as {"section.key": value}: all but the `NEUTRAL` keys."""
-    return {key: value for key, value in flatten(config).items() if key not in NEUTRAL}
-
-
 def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """Lists all values of a config, as {"section.key": value}."""
     flat = {}

@@ -96,6 +96,8 @@ def import_weights(
         found = find_network(network, source)
         release = find_release(found.arrays)
         image = _find_preprocess(path, preprocess, mean, found=found, release=release)
+        if mean is not None:
+            image = _with_mean(image, mean, preprocess=preprocess, title=found.title)
         if release and head == AS_STORED:
             found = found._replace(arrays=release.take_branch(found.arrays))
         naming = found.naming
@@ -164,27 +166,6 @@ def _find_preprocess(
     found: Found,
     release: Release | None,
 ) -> dict[str, Any]:
-    image = _find_named_preprocess(path, preprocess, mean, found=found, release=release)
-    if mean is None:
-        return image
-    if preprocess and ":" in preprocess:
-        raise UserError(f"--preprocess={preprocess} and --mean={mean} are two means; give one")
-    if not image["bgr"]:
-        raise UserError(
-            f"{mean} is a mean of Caffe's, and images for {found.title} are scaled as well; give "
-            "--preprocess=caffe if its weights are Caffe's"
-        )
-    return image | {"mean_rgb": _read_mean_rgb(mean)}
-
-
-def _find_named_preprocess(
-    path: Path,
-    preprocess: str | None,
-    mean: str | Path | None,
-    *,
-    found: Found,
-    release: Release | None,
-) -> dict[str, Any]:
     metadata = read_metadata(path)
     if not preprocess and "preprocess" in metadata:
         try:
@@ -202,6 +183,20 @@ def _find_named_preprocess(
                 )
     expected = make_preprocess(preprocess or found.naming.preprocess, option="preprocess")
     return json.loads(json.dumps(expected))
+
+
+def _with_mean(
+    image: Mapping[str, Any], mean: str | Path, *, preprocess: str | None, title: str
+) -> dict[str, Any]:
+    """Puts the mean of a file in the place of the one that images are prepared with."""
+    if preprocess and ":" in preprocess:
+        raise UserError(f"--preprocess={preprocess} and --mean={mean} are two means; give one")
+    if not image["bgr"]:
+        raise UserError(
+            f"{mean} is a mean of Caffe's, and images for {title} are scaled as well; give "
+            "--preprocess=caffe if its weights are Caffe's"
+        )
+    return {**image, "mean_rgb": _read_mean_rgb(mean)}
 
 
 def _refuse_head(found: Found) -> str:

@@ -19,13 +19,14 @@ from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.errors import UserError
 from fcn_jax.ops.metrics import scores
+from fcn_jax.reports.replay import describe
 from fcn_jax.train import loop, parallel, setup
 from fcn_jax.train import replay as replays
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.evaluation import Evaluator
 from fcn_jax.train.lock import lock_folder
 from fcn_jax.train.progress import Progress
-from fcn_jax.train.replay import describe, replay
+from fcn_jax.train.replay import replay
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.sections import TrainOptions
 from fcn_jax.train.setup import make_setup
@@ -494,9 +495,11 @@ def test_first_layer_that_is_not_finite_is_named(config, tmp_path, monkeypatch, 
         return state.replace(params=jax.tree_util.tree_map_with_path(change, state.params))
 
     monkeypatch.setattr(replays, "init_from", plant)
+    launched = RunFolder(tmp_path)
+    launched.begin_launch("python launch.py train", devices=[], start_step=0)
     with Progress() as progress:
-        result = replay(RunFolder(tmp_path), config, progress, step=1)
-    assert math.isnan(result.loss) and result.is_reproduced is None  # there was no run
+        result = replay(launched, config, progress, step=1)
+    assert math.isnan(result.loss) and result.is_reproduced is None  # there was no step
     assert result.first_not_finite == place
     marked = [line for line in describe(result) if line.startswith(">")]
     assert len(marked) == 1 and "conv3" in marked[0]

@@ -240,5 +240,6 @@ def test_a_run_goes_on_and_notes_what_it_was_trained_on(
     assert RunFolder(run).read_config()["train"]["num_steps"] == 2
     shutil.rmtree(files)
     monkeypatch.chdir(run)
-    assert door.main(["evaluate", f"--workdir={run}"], experiments_dir=tmp_path) == 0
-    assert "is gone\nread instead" in capsys.readouterr().err
+    for command in ("evaluate", "replay"):
+        assert door.main([command, f"--workdir={run}"], experiments_dir=tmp_path) == 0
+        assert "is gone\nread instead" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 from fcn_jax.commands import experiments
 from fcn_jax.train import annotations, sections
 from fcn_jax.train.annotations import Misfit
+from fcn_jax.train.conditions import list_conditions
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments"
@@ -209,7 +210,7 @@ def test_committed_runs_resolve(path):
 
 def test_conditions_are_the_keys_that_change_a_number():
     config = resolve("shapes_fcn8s")
-    conditions = sections.list_conditions(config)
+    conditions = list_conditions(config)
     assert set(sections.NEUTRAL) <= set(sections.flatten(config))  # no neutral key is misspelt
     assert set(conditions) == set(sections.flatten(config)) - set(sections.NEUTRAL)
 

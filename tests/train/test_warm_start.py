@@ -15,17 +15,11 @@ from fcn_jax.models.preprocess import CAFFE
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.upsample import bilinear_kernel
 from fcn_jax.train import loop, parallel
+from fcn_jax.train.pretrained import Pretrained, list_shapes, read_stage, read_weights
 from fcn_jax.train.setup import make_setup
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.trained import Trained, load
-from fcn_jax.train.warm_start import (
-    Source,
-    _read_stage,
-    _read_weights,
-    init_from,
-    list_shapes,
-    make,
-)
+from fcn_jax.train.warm_start import init_from, make
 from fcn_jax.weights.files import write_safetensors
 from tests.conftest import shapes_of
 from tests.train.conftest import NUM_CLASSES, last_state, make_config, run
@@ -244,7 +238,7 @@ def test_upsampling_that_is_learned_belongs_to_its_classes():
     model = get_model("vgg16_fcn32s", num_classes=2, upsampling="learned", **TINY)
     arrays = {path: np.zeros(shape) for path, shape in list_shapes(model).items()}
     labels = LabelSet.in_voc_colors(("sky", "road"))
-    source = Source("net", "vgg16", arrays, CAFFE, {}, labels)
+    source = Pretrained("net", "vgg16", arrays, CAFFE, {}, labels)
     other = LabelSet.in_voc_colors(("road", "sky"))
     option = "skip={}".format
     with pytest.raises(ValueError, match=r"params/score_fr/\.\*', 'params/upscore/\.\*'\)"):
@@ -260,9 +254,9 @@ def test_stage_of_before_may_not_name_its_classes(coarse, tmp_path):
     info = json.loads((old / "run.json").read_text())
     del info["labels"], info["data_fingerprint"]
     (old / "run.json").write_text(json.dumps(info))
-    assert _read_stage(old, "last").labels.names == SHAPES.names  # its evaluations name them
+    assert read_stage(old, "last").labels.names == SHAPES.names  # its evaluations name them
     shutil.rmtree(old / "eval")
-    assert _read_stage(old, "last").labels is None
+    assert read_stage(old, "last").labels is None
 
 
 def test_make_refuses_the_head_of_other_classes(mobilenet):
@@ -423,14 +417,14 @@ def test_scales_of_skips_are_compared_skip_by_skip(vgg16_file):
     with pytest.raises(ValueError, match=message + "set --config.model.skip_scales=0.01,0.0001$"):
         init_from(NOTHING, FCN16S, weights=file)
     one, two = (
-        _read_weights(str(vgg16_file(FCN16S, {"skip_scales": scales}))) for scales in ((0.01,), ())
+        read_weights(str(vgg16_file(FCN16S, {"skip_scales": scales}))) for scales in ((0.01,), ())
     )
     finer = get_model("vgg16_fcn8s_atonce", num_classes=2, **TINY)
     assert one.find_differing(finer) == {}  # the finest skip is new there
     assert two.find_differing(finer) == {"skip_scales": ()}
     assert two.find_differing(finer, skip=("params/score_pool4/.*",)) == {}
     coarser = get_model("vgg16_fcn32s", num_classes=2, **TINY)
-    assert _read_weights(str(vgg16_file(coarser))).find_differing(finer) == {}
+    assert read_weights(str(vgg16_file(coarser))).find_differing(finer) == {}
 
 
 def test_weights_of_another_network_are_called_by_their_name(mobilenet):
