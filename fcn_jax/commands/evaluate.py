@@ -87,8 +87,10 @@ def _evaluate(args: argparse.Namespace) -> None:
             on_batch=lambda num_images: images.reach(images.done + num_images),
         )
     report = evaluator.make_report(result, step=net.origin["step"])
-    folder.write_eval(report, result.samples, colors=np.asarray(dataset.labels.colors))
+    colors = np.asarray(dataset.labels.colors)
+    folder.write_eval(report, result.samples, images=result.images, colors=colors)
     _print(report, folder)
+    _file_details(report, result.images, folder.eval_file(report["split"], report["step"]))
     print(compilations)
 
 
@@ -123,3 +125,21 @@ def _print(report: dict, folder) -> None:
         f"counts in {folder.eval_file(report['split'], report['step'])}",
         soft_wrap=True,
     )
+
+
+def _file_details(report: dict, images, file) -> None:
+    """Writes the scores of each image and the confusion matrix beside the JSON file."""
+    from fcn_jax.reports.figures import draw_confusion
+    from fcn_jax.reports.image_scores import ImageScores
+
+    scores = ImageScores.of(images, convention=report["convention"])
+    scores.write_csv(file.with_suffix(".csv"), class_names=report["class_names"])
+    draw_confusion(
+        report["counts"],
+        file.with_suffix(".png"),
+        class_names=report["class_names"],
+        title=f"{report['dataset']} {report['split']}, step {report['step']}",
+    )
+    worst = ", ".join(f"{image_id} {iou:.4f}" for image_id, iou in scores.worst(5))
+    print(f"worst images by mean IoU: {worst or 'none has a label'}")
+    print(f"every image in {file.with_suffix('.csv')}, confusion matrix in {file.stem}.png")

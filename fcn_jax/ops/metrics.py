@@ -8,12 +8,13 @@ Source: Long et al. 2015, Sec. 5 (the four scores); conventions for classes that
 FCN release (score.py), kazuto1011/deeplab-pytorch and the VOC development kit's MATLAB code.
 """
 
+import math
 from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
 from fcn_jax.errors import UserError
 
@@ -65,6 +66,89 @@ def near_boundary(
     return valid & (extreme(lax.max, -bound) != extreme(lax.min, bound))
 
 
+NUM_BANDS = 40  # the widest trimap of the DeepLab papers, in pixels
+
+
+def boundary_distance(
+    label: UInt8[np.ndarray, "h w"], *, ignore_label: int, max_px: int
+) -> UInt8[np.ndarray, "h w"]:
+    """Computes how many rows or columns away the nearest pixel of another class is, on the host.
+
+    It is the smallest `distance_px` at which `near_boundary` marks the pixel; `max_px + 1` where it
+    is beyond `max_px`, and in void.
+    """
+    valid = label != ignore_label
+    largest = np.where(valid, label, np.uint8(0))
+    smallest = np.where(valid, label, np.uint8(255))
+    distance = np.ones(label.shape, np.uint8)
+    for _ in range(max_px):
+        largest, smallest = _spread(largest, np.maximum), _spread(smallest, np.minimum)
+        distance += largest == smallest
+    distance[~valid] = max_px + 1
+    return distance
+
+
+def _spread(values: UInt8[np.ndarray, "h w"], choose: np.ufunc) -> UInt8[np.ndarray, "h w"]:
+    """Takes the extreme of each pixel's square of 3 x 3."""
+    for _ in range(2):  # along columns, then along rows
+        spread = values.copy(order="K")
+        choose(spread[1:], values[:-1], out=spread[1:])
+        choose(spread[:-1], values[1:], out=spread[:-1])
+        values = spread.T
+    return values
+
+
+def band_counts(
+    label: UInt8[np.ndarray, "h w"],
+    pred: UInt8[np.ndarray, "h w"],
+    *,
+    num_classes: int,
+    ignore_label: int,
+    num_bands: int = NUM_BANDS,
+) -> Int[np.ndarray, "{num_bands} {num_classes} {num_classes}"]:
+    """Counts, at `[d - 1]`, the pixels that have another class within d rows and columns.
+
+    These are the trimaps of the DeepLab papers for all d up to `num_bands`. (About 7 ms for an
+    image of 500 x 375 pixels and 80 ms for one of 2048 x 1024, on one core of an AMD EPYC.)
+
+    Source: Chen et al. 2015 (DeepLab v1), Fig. 5, after Kohli et al. 2009.
+    """
+    distance = boundary_distance(label, ignore_label=ignore_label, max_px=num_bands)
+    near = distance <= num_bands
+    cells = (distance[near].astype(np.int64) - 1) * num_classes + label[near]
+    cells = cells * num_classes + pred[near]
+    shape = num_bands, num_classes, num_classes
+    return np.bincount(cells, minlength=math.prod(shape)).reshape(shape).cumsum(0)
+
+
+def class_iou(counts: Int[np.ndarray, "*b k k"], *, convention: str) -> Float[np.ndarray, "*b k"]:
+    """Computes the IoU of each class; NaN where the class does not enter a mean.
+
+    Args:
+        counts: rows true, columns predicted.
+        convention: one of `CONVENTIONS`.
+    """
+    if convention not in CONVENTIONS:
+        raise UserError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
+    true, predicted = counts.sum(-1), counts.sum(-2)
+    hit = np.diagonal(counts, axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou = hit / (true + predicted - hit)
+    if convention == "present":
+        iou = np.where(true > 0, iou, np.nan)
+    elif convention == "matlab":
+        iou = np.nan_to_num(iou)
+    return iou
+
+
+def mean_iou(counts: Int[np.ndarray, "*b k k"], *, convention: str) -> Float[np.ndarray, "*b"]:
+    """Computes the mean IoU of many matrices at once; NaN where no class enters it."""
+    iou = class_iou(counts, convention=convention)
+    defined = ~np.isnan(iou)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, iou, 0).sum(-1) / defined.sum(-1)
+
+
 def scores(
     counts: Int[np.ndarray, "k k"], *, convention: str = "caffe"
 ) -> dict[str, float | Float[np.ndarray, " k"]]:
@@ -77,25 +161,22 @@ def scores(
     Returns:
         Fractions in 0 to 1; NaN where there is nothing to average.
     """
-    if convention not in CONVENTIONS:
-        raise UserError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
     counts = np.asarray(counts, np.int64)
+    iou = class_iou(counts, convention=convention)
     true, predicted, hit = counts.sum(1), counts.sum(0), np.diag(counts)
     union, total = true + predicted - hit, counts.sum()
     with np.errstate(invalid="ignore", divide="ignore"):
-        class_acc, class_iou = hit / true, hit / union
+        class_acc = hit / true
         pixel_acc = hit.sum() / total
-        fw_iou = np.sum(true / total * np.where(true > 0, class_iou, 0))
-    if convention == "present":
-        class_iou = np.where(true > 0, class_iou, np.nan)
-    elif convention == "matlab":
-        class_acc, class_iou = np.nan_to_num(class_acc), np.nan_to_num(class_iou)
+        fw_iou = np.sum(true / total * np.where(true > 0, hit / union, 0))
+    if convention == "matlab":
+        class_acc = np.nan_to_num(class_acc)
     return {
         "pixel_acc": float(pixel_acc),
         "mean_acc": _mean(class_acc),
-        "mean_iou": _mean(class_iou),
+        "mean_iou": _mean(iou),
         "fw_iou": float(fw_iou) if total else float("nan"),
-        "class_iou": class_iou,
+        "class_iou": iou,
     }
 
 

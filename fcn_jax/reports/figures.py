@@ -164,6 +164,41 @@ def draw_predictions(groups: Sequence[Group], path: Path, *, ids: Sequence[str])
     _save(figure, path, bbox_inches="tight", pad_inches=0.05)
 
 
+@matplotlib.rc_context(_STYLE)
+def draw_confusion(
+    counts: np.ndarray, path: Path, *, class_names: Sequence[str], title: str
+) -> None:
+    """Draws a confusion matrix: what share of each true class (a row) was predicted as what.
+
+    Args:
+        counts: Confusion counts `[k, k]`, rows true, columns predicted.
+        class_names: Names of the k classes.
+        title: Heading.
+    """
+    true = counts.sum(1, keepdims=True)
+    share = np.where(true > 0, counts / np.maximum(true, 1), np.nan)
+    num_classes = len(class_names)
+    cell = 0.42 if num_classes <= 30 else 0.2
+    side = 1.8 + cell * num_classes
+    figure = Figure((side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if num_classes <= 30:
+        for (row, column), value in np.ndenumerate(share):
+            if value >= 0.005:
+                color = "white" if value > 0.55 else "#222222"
+                text = f"{100 * value:.0f}"
+                axes.text(column, row, text, color=color, fontsize=7, ha="center", va="center")
+    axes.set_xticks(range(num_classes), class_names, rotation=90)
+    axes.set_yticks(range(num_classes), class_names)
+    axes.tick_params(length=0, labelsize=8 if num_classes <= 30 else 6)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted, % of the pixels of the true class")
+    axes.set_ylabel("true")
+    axes.set_title(title)
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path, **options: Any) -> None:
     with replacing(path) as beside:
         figure.savefig(beside, format="png", **options)

@@ -3,7 +3,6 @@
 What is here counts and returns; filing is the caller's.
 """
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ from fcn_jax.data.batches.loader import eval_batches
 from fcn_jax.data.datasets import Dataset
 from fcn_jax.errors import UserError
 from fcn_jax.ops import metrics
+from fcn_jax.train.image_counts import ImageCounts
 from fcn_jax.train.parallel import Devices
 from fcn_jax.train.steps import make_eval_step
 
@@ -38,22 +38,33 @@ class Evaluation:
     """What a pass over a split counted.
 
     Attributes:
-        counts: Confusion counts, rows true, columns predicted.
-        boundary_counts: The same counts of the pixels that are near to another class.
-        loss: Mean cross entropy of a labelled pixel, in nats.
-        num_images: Number of images.
+        images: Counts of each image, in the order of their names.
+        boundary_counts: Confusion counts of the pixels that are near to another class.
         shapes: Number of images of each padded shape; each shape is compiled once.
         samples: Predictions that the evaluator keeps.
         eval_s: Seconds that it took, reading and compilation included.
     """
 
-    counts: Int[np.ndarray, "k k"]
+    images: ImageCounts
     boundary_counts: Int[np.ndarray, "k k"]
-    loss: float
-    num_images: int
     shapes: dict[tuple[int, int], int]
     samples: list[Prediction]
     eval_s: float
+
+    @property
+    def counts(self) -> Int[np.ndarray, "k k"]:
+        """Confusion counts of all images, rows true, columns predicted."""
+        return self.images.total
+
+    @property
+    def loss(self) -> float:
+        """Mean cross entropy of a labelled pixel, in nats."""
+        return self.images.loss
+
+    @property
+    def num_images(self) -> int:
+        """Number of images."""
+        return len(self.images.ids)
 
 
 def check_options(*, convention: str, split: str = "", **numbers: int) -> None:
@@ -145,29 +156,43 @@ class Evaluator:
             on_prediction: Called with every image and its prediction.
         """
         started = time.perf_counter()
-        counts, boundary_counts = 0, 0
-        losses, num_pixels, shapes, samples = [], 0, Counter(), []
-        host_sum = self._devices.host_sum
+        labels = self._dataset.labels
+        ids, shapes, samples = [], Counter(), []
+        outputs_of = {name: [] for name in ("counts", "num_pixels", "loss_sum")}
+        boundary_counts, band_counts = 0, 0
         for batch, outputs in _one_ahead(self._run(variables)):
-            counts = counts + host_sum(outputs["counts"])
-            boundary_counts = boundary_counts + host_sum(outputs["boundary_counts"])
-            losses.extend(np.asarray(outputs["loss_sum"]).ravel().tolist())
-            num_pixels += int(host_sum(outputs["num_pixels"]).sum())
-            num_images = sum(bool(image_id) for image_id in batch["ids"])
-            shapes[batch["images"].shape[1:3]] += num_images
+            real = np.array([bool(image_id) for image_id in batch["ids"]])  # the others fill up
+            ids.extend(image_id for image_id in batch["ids"] if image_id)
+            for name, kept in outputs_of.items():
+                of_images = np.asarray(outputs[name])
+                kept.extend(of_images.reshape(-1, *of_images.shape[2:])[real])
+            boundary_counts += self._devices.host_sum(outputs["boundary_counts"]).sum(0)
+            shapes[batch["images"].shape[1:3]] += int(real.sum())
             for prediction in _predictions(batch, np.asarray(outputs["preds"])):
+                band_counts += metrics.band_counts(
+                    prediction.label,
+                    prediction.pred,
+                    num_classes=labels.num_classes,
+                    ignore_label=labels.ignore_label,
+                )
                 if prediction.id in self._sample_ids:
                     samples.append(prediction)
                 on_prediction(prediction)
-            on_batch(num_images)
-        if not shapes.total():
+            on_batch(int(real.sum()))
+        if not ids:
             raise UserError(f"there is no image to evaluate in the split {self._split}")
+        # Batches come as their shapes fill up, which depends on the size of a batch.
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        images = ImageCounts(
+            ids=tuple(str(ids[i]) for i in order),
+            counts=np.array(outputs_of["counts"], np.int32)[order],
+            num_pixels=np.array(outputs_of["num_pixels"], np.int64)[order],
+            loss_sums=np.array(outputs_of["loss_sum"], np.float64)[order],
+            band_counts=band_counts,
+        )
         return Evaluation(
-            counts=counts,
+            images=images,
             boundary_counts=boundary_counts,
-            # fsum is exact, so that not even the loss depends on the order of the images.
-            loss=math.fsum(losses) / num_pixels if num_pixels else math.nan,
-            num_images=shapes.total(),
             shapes=dict(shapes),
             samples=samples,
             eval_s=time.perf_counter() - started,

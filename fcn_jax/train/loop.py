@@ -281,7 +281,8 @@ def _evaluate(
     with progress.count(setup.config["eval"]["split"], total=setup.evaluator.num_images) as images:
         result = setup.evaluator.score(state.variables, on_batch=count)
     report = setup.evaluator.make_report(result, step=step)
-    run.write_eval(report, result.samples, colors=np.asarray(setup.dataset.labels.colors))
+    colors = np.asarray(setup.dataset.labels.colors)
+    run.write_eval(report, result.samples, images=result.images, colors=colors)
     run.log(kind="eval", **{key: report[key] for key in _LOGGED})
     return report
 

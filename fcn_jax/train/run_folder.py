@@ -5,6 +5,9 @@ run.json                  what the run is (experiment, classes, colours, data) a
                           it: command line, git commit, versions, devices, time
 metrics.jsonl             one JSON object a line: training and evaluation as they went
 eval/<split>-<step>.json  confusion counts and the scores that follow from them
+eval/<split>-<step>.npz   the counts of each image; see `image_counts`
+eval/<split>-<step>.csv   the scores of each image, where `evaluate` made the evaluation
+eval/<split>-<step>.png   its confusion matrix as a picture, likewise
 failure.json              the step that ended the run, since it was not finite; see `failure`
 samples/<split>/          some images, spread over the split, their labels and their predictions
 checkpoints/
@@ -28,6 +31,7 @@ from fcn_jax.errors import MissingError, UserError
 from fcn_jax.ops.palette import save_label_png
 from fcn_jax.train.conditions import list_conditions, refuse_other
 from fcn_jax.train.failure import Failure
+from fcn_jax.train.image_counts import ImageCounts, read_image_counts
 from fcn_jax.train.json_file import check, check_keys, damaged, finite, parse, read_json, write_json
 from fcn_jax.train.lock import LOCK_FILE
 from fcn_jax.train.sections import resolve
@@ -188,6 +192,12 @@ class RunFolder:
         steps = [step for name, step in self.list_evals() if name == split]
         return {step: read_json(self.eval_file(split, step)) for step in steps}
 
+    def read_image_counts(self, split: str, step: int) -> ImageCounts | None:
+        """Returns what an evaluation counted of each image; None if an older version made it."""
+        file = self.eval_file(split, step)
+        counts_file = file.with_suffix(".npz")
+        return read_image_counts(counts_file, read_json(file)) if counts_file.exists() else None
+
     def eval_file(self, split: str, step: int) -> Path:
         """Returns where an evaluation is, or would be."""
         return self.path / "eval" / f"{split}-{step}.json"
@@ -306,13 +316,19 @@ class RunFolder:
                 beside.write_bytes(b"".join(kept))
 
     def write_eval(
-        self, report: Mapping[str, Any], samples: "Sequence[Prediction]", *, colors: np.ndarray
+        self,
+        report: Mapping[str, Any],
+        samples: "Sequence[Prediction]",
+        *,
+        images: ImageCounts,
+        colors: np.ndarray,
     ) -> None:
-        """Writes the pictures of an evaluation, and then eval/<split>-<step>.json.
+        """Writes an evaluation: its pictures, the counts of each image, and last its JSON file.
 
         Args:
             report: What `Evaluator.make_report` says.
             samples: Images with their labels and predictions.
+            images: Counts of each image.
             colors: RGB of the classes, `[k, 3]`.
         """
         split, step = report["split"], report["step"]
@@ -326,6 +342,7 @@ class RunFolder:
                     save_label_png(beside, numbers, colors)
         file = self.eval_file(split, step)
         file.parent.mkdir(exist_ok=True)
+        images.save(file.with_suffix(".npz"))
         write_json(file, finite(report))
 
 

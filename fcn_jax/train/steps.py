@@ -166,8 +166,8 @@ def make_eval_step(
     which can tip the balance where two classes are almost equal. (Compiled as a loop this is as
     fast on a CPU as the whole batch at once.)
 
-    The outputs are `counts [d, k, k]` (summed over the device's images), `boundary_counts`
-    likewise, `loss_sum [d, b]`, `num_pixels [d, b]` and `preds [d, b, h, w]` (uint8).
+    The outputs are `counts [d, b, k, k]`, of each image, `boundary_counts` likewise, `loss_sum
+    [d, b]`, `num_pixels [d, b]` and `preds [d, b, h, w]` (uint8).
 
     Args:
         boundary_px: Distance in pixels: the boundary counts are of the pixels that have another
@@ -188,8 +188,8 @@ def make_eval_step(
             lambda pair: apply_one(variables, *pair), (batch["images"], batch["labels"])
         )
         return {
-            "counts": counts.sum(0),
-            "boundary_counts": boundary_counts.sum(0),
+            "counts": counts,
+            "boundary_counts": boundary_counts,
             "loss_sum": loss_sum,
             "num_pixels": num_pixels,
             "preds": preds,

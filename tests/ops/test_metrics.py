@@ -4,7 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.ops.metrics import CONVENTIONS, confusion_counts, near_boundary, scores
+from fcn_jax.ops.metrics import (
+    CONVENTIONS,
+    band_counts,
+    class_iou,
+    confusion_counts,
+    mean_iou,
+    near_boundary,
+    scores,
+)
 from tests import oracles
 
 VOID = 255
@@ -141,3 +149,31 @@ def test_near_boundary_matches_a_search_around_every_pixel(rng, distance_px):
 def test_void_and_the_edge_of_the_image_are_no_boundary():
     labels = jnp.full((1, 9, 9), 4, jnp.uint8).at[0, 6:].set(255)
     assert not near_boundary(labels, ignore_label=255, distance_px=3).any()
+
+
+@pytest.mark.parametrize("ignore_label", [VOID, 7])
+def test_band_counts_are_those_of_near_boundary_at_every_distance(rng, ignore_label):
+    label = np.kron(rng.integers(0, 4, (3, 4)), np.ones((6, 5), int)).astype(np.uint8)
+    label[rng.random(label.shape) < 0.3] = ignore_label
+    label[:, 12:] = 3  # some of it is far from every boundary
+    pred = rng.integers(0, 4, label.shape, np.uint8)
+    options = {"num_classes": 4, "ignore_label": ignore_label}
+    found = band_counts(label, pred, **options, num_bands=7)
+    for distance_px, counts in enumerate(found, 1):
+        near = oracles.near_boundary(label, ignore_label=ignore_label, distance_px=distance_px)
+        expected = oracles.confusion(np.where(near, label, ignore_label), pred, **options)
+        np.testing.assert_array_equal(counts, expected)
+    assert found[-1].sum() < (label != ignore_label).sum()
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_scores_of_many_matrices_are_those_of_each(rng, convention):
+    counts = rng.integers(0, 9, (2, 3, 5, 5)) * rng.integers(0, 2, (2, 3, 5, 1))
+    counts[0, 0] = 0
+    for index in np.ndindex(2, 3):
+        one = scores(counts[index], convention=convention)
+        many = class_iou(counts, convention=convention)[index]
+        np.testing.assert_array_equal(many, one["class_iou"])
+        np.testing.assert_allclose(
+            mean_iou(counts, convention=convention)[index], one["mean_iou"], rtol=1e-14
+        )

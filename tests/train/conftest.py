@@ -11,6 +11,7 @@ from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.models.zoo import get_model
 from fcn_jax.train import loop, parallel
 from fcn_jax.train.checkpoint import Checkpoints
+from fcn_jax.train.image_counts import ImageCounts
 from fcn_jax.train.setup import make_setup
 from fcn_jax.train.state import init_variables
 
@@ -96,6 +97,17 @@ def make_config() -> dict:
             "num_samples": 2,
         },
     }
+
+
+def count_one_image(counts: np.ndarray) -> ImageCounts:
+    """Makes what an evaluation keeps of one image with these counts, none near a boundary."""
+    return ImageCounts(
+        ids=("seq/0001",),
+        counts=counts.astype(np.int32)[None],
+        num_pixels=np.array([counts.sum()], np.int64),
+        loss_sums=np.array([0.5]),
+        band_counts=np.zeros((40, *counts.shape), np.int64),
+    )
 
 
 @pytest.fixture

@@ -107,6 +107,22 @@ def test_counts_are_those_of_the_predictions(network, pictures):
         for p in predictions
     )
     np.testing.assert_array_equal(result.boundary_counts, near)
+    np.testing.assert_array_equal(result.images.band_counts[1], near)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_counts_of_each_image_are_those_of_its_prediction(network, pictures, count):
+    predictions = []
+    options = {"device_batch_size": 2, "count": count, "on_prediction": predictions.append}
+    images = score(*network, pictures, **options).images
+    assert list(images.ids) == sorted(record["id"] for record in pictures)
+    for index, prediction in enumerate(sorted(predictions, key=lambda p: p.id)):
+        expected = confusion(
+            prediction.label, prediction.pred, num_classes=NUM_CLASSES, ignore_label=VOID
+        )
+        np.testing.assert_array_equal(images.counts[index], expected)
+        assert images.num_pixels[index] == expected.sum()
+    assert images.band_counts.shape == (40, NUM_CLASSES, NUM_CLASSES)
 
 
 def test_every_labelled_pixel_is_counted_once(pictures, one_by_one):

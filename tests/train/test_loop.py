@@ -1,6 +1,7 @@
 """Journeys of a run: stopped and resumed, repeated, finished, refused."""
 
 import contextlib
+import csv
 import dataclasses
 import json
 import math
@@ -12,6 +13,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from fcn_jax.commands import door
 from fcn_jax.data.datasets import DATASETS
@@ -234,9 +236,9 @@ def assert_same_files(folder, other):
     names, others = (sorted(p.relative_to(f) for p in f.rglob("*.*")) for f in (folder, other))
     assert names == others
     for name in names:
-        if name.suffix == ".png" or name.name == "config.json":
+        if name.suffix in (".png", ".npz") or name.name == "config.json":
             assert (folder / name).read_bytes() == (other / name).read_bytes(), name
-    for name in (name for name in names if name.parent.name == "eval"):
+    for name in (name for name in names if name.match("eval/*.json")):
         ours, theirs = (json.loads((f / name).read_text()) for f in (folder, other))
         assert {**ours, "eval_s": 0} == {**theirs, "eval_s": 0}
     with (
@@ -345,9 +347,15 @@ def test_evaluate_scores_a_run_again(whole, tmp_path, capsys):
     scored = json.loads((folder / "eval" / "val-6.json").read_text())
     (folder / "eval" / "val-6.json").unlink()
     assert door.main(["evaluate", f"--workdir={folder}"], experiments_dir=tmp_path) == 0
-    assert "run[seed3]: tiny val, step 6" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "run[seed3]: tiny val, step 6" in told
     again = json.loads((folder / "eval" / "val-6.json").read_text())
     assert again["counts"] == scored["counts"]
+    lines = list(csv.DictReader((folder / "eval" / "val-6.csv").open()))
+    assert sum(int(line["pixels"]) for line in lines) == np.sum(scored["counts"])
+    worst = min(lines, key=lambda line: float(line["mean_iou"]))
+    assert f"worst images by mean IoU: {worst['id']} {float(worst['mean_iou']):.4f}, " in told
+    assert Image.open(folder / "eval" / "val-6.png").size[0] > 300
 
 
 def test_predictions_of_all_evaluations_are_kept(whole):
@@ -359,6 +367,8 @@ def test_evaluation_files_say_what_was_counted(whole):
     saved = json.loads((whole / "eval" / "val-6.json").read_text())
     rescored = scores(np.array(saved["counts"]), convention="caffe")
     assert saved["num_images"] == 5 and saved["mean_iou"] == rescored["mean_iou"]
+    images = RunFolder(whole).read_image_counts("val", 6)
+    assert len(images.ids) == 5 and images.loss == saved["loss"]
 
 
 def test_images_that_are_trained_on_are_not_scored(config, tiny_dataset, tmp_path, monkeypatch):

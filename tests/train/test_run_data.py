@@ -15,7 +15,7 @@ from fcn_jax.train.run_data import RunData
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.sections import resolve
 from tests.data.conftest import write_custom
-from tests.train.conftest import make_config
+from tests.train.conftest import count_one_image, make_config
 
 CLASSES = "background 0 0 0\ncat 128 0 0\ndog 0 128 0\n"
 EXCHANGED = "background 0 0 0\ndog 0 128 0\ncat 128 0 0\n"
@@ -206,7 +206,8 @@ def test_old_runs_are_compared_as_far_as_they_say(files, folder, resume, evaluat
     (files / "classes.txt").write_text(EXCHANGED)
     resume()  # nothing can be known
     report = {"split": "val", "step": 1, "class_names": ["background", "cat", "dog"]}
-    folder.write_eval(report, [], colors=np.zeros((3, 3), np.uint8))
+    images = count_one_image(np.eye(3))
+    folder.write_eval(report, [], images=images, colors=np.zeros((3, 3), np.uint8))
     for open_data in (resume, evaluate):
         with pytest.raises(UserError, match="class 1 is 'cat' in .* and 'dog' in the data"):
             open_data()

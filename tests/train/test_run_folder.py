@@ -20,7 +20,7 @@ from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.sections import resolve
 from tests.mutations import mutations
-from tests.train.conftest import make_config
+from tests.train.conftest import count_one_image, make_config
 
 
 @pytest.fixture
@@ -62,17 +62,54 @@ def test_metrics_come_back_by_kind_and_step(folder):
     assert [line["loss"] for line in folder.read_metrics("eval")] == [None]
 
 
+ONE_IMAGE = count_one_image(np.eye(2))
+
+
 def make_report(split: str, step: int) -> dict:
     return {"split": split, "step": step, "counts": np.eye(2, dtype=np.int64), "loss": np.nan}
 
 
 def test_evaluations_come_back_by_split_in_order_of_steps(folder):
     for split, step in (("val", 10), ("val", 9), ("val-b", 3), ("b-val", 4)):
-        folder.write_eval(make_report(split, step), [], colors=np.zeros((2, 3), np.uint8))
+        folder.write_eval(
+            make_report(split, step), [], images=ONE_IMAGE, colors=np.zeros((2, 3), np.uint8)
+        )
     evals = folder.read_evals("val")
     assert list(evals) == [9, 10] and list(folder.read_evals("val-b")) == [3]
     assert evals[9] == {"split": "val", "step": 9, "counts": [[1, 0], [0, 1]], "loss": None}
     assert folder.list_evals() == [("b-val", 4), ("val", 9), ("val", 10), ("val-b", 3)]
+
+
+def test_counts_of_each_image_come_back(folder):
+    colors = np.zeros((2, 3), np.uint8)
+    folder.write_eval(make_report("val", 3), [], images=ONE_IMAGE, colors=colors)
+    images = folder.read_image_counts("val", 3)
+    assert images.ids == ONE_IMAGE.ids and images.loss == 0.25
+    np.testing.assert_array_equal(images.counts, ONE_IMAGE.counts)
+    np.testing.assert_array_equal(images.band_counts, ONE_IMAGE.band_counts)
+    folder.eval_file("val", 3).with_suffix(".npz").unlink()
+    assert folder.read_image_counts("val", 3) is None  # an old run
+
+
+@pytest.mark.parametrize(
+    "name, value, answer",
+    [
+        ("counts", np.ones((1, 2, 2), np.int32), "counts do not sum to those of the JSON file"),
+        ("counts", np.ones((1, 2, 2)), r"its counts are float64 of shape \(1, 2, 2\)"),
+        ("num_pixels", np.array([3]), "counts do not sum"),
+        ("ids", np.array(["a", "b"]), r"counts are of shape \(1, 2, 2\) for 2 images"),
+        ("loss_sums", np.zeros(2), "arrays are of different lengths"),
+        ("band_counts", np.ones((40, 2, 2), np.int64), "band_counts are not of these pixels"),
+        ("band_counts", np.eye(2, dtype=np.int64)[None], "not the boundary_counts of the JSON"),
+    ],
+)
+def test_counts_of_each_image_that_do_not_belong_are_refused(folder, name, value, answer):
+    report = {**make_report("val", 3), "boundary_px": 1, "boundary_counts": np.zeros((2, 2), int)}
+    folder.write_eval(report, [], images=ONE_IMAGE, colors=np.zeros((2, 3), np.uint8))
+    file = folder.eval_file("val", 3).with_suffix(".npz")
+    np.savez(file, **{**np.load(file), name: value})
+    with pytest.raises(UserError, match=rf"val-3.npz is damaged: .*{answer}.*; evaluate again"):
+        folder.read_image_counts("val", 3)
 
 
 def test_samples_come_back_as_they_were(folder, rng):
@@ -80,7 +117,7 @@ def test_samples_come_back_as_they_were(folder, rng):
     label, pred = rng.integers(0, 2, (2, 4, 5), np.uint8)
     sample = Prediction("seq/0001", image, label, pred)
     colors = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
-    folder.write_eval(make_report("val", 3), [sample], colors=colors)
+    folder.write_eval(make_report("val", 3), [sample], images=ONE_IMAGE, colors=colors)
     (image_id,) = folder.list_samples("val", 3)
     assert folder.list_samples("val", 4) == []  # no prediction of that step
     files = folder.sample_files(image_id, split="val", step=3)
@@ -93,7 +130,7 @@ def test_samples_of_images_in_folders_never_meet(folder):
     ids = ["a/b", "a_b", "b", "c/b"]
     black = np.zeros((4, 5, 3), np.uint8)
     samples = [Prediction(name, black, black[..., 0], black[..., 0]) for name in ids]
-    folder.write_eval(make_report("val", 3), samples, colors=black[0, :2])
+    folder.write_eval(make_report("val", 3), samples, images=ONE_IMAGE, colors=black[0, :2])
     assert folder.list_samples("val", 3) == ids
 
 
@@ -235,8 +272,8 @@ def test_files_outlive_a_full_disk(folder, rng, monkeypatch):
     sample = Prediction("a", picture, label, label)
     colors = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
     writes = [
-        lambda: folder.write_eval(make_report("val", 3), [sample], colors=colors),
-        lambda: folder.write_eval(make_report("val", 3), [], colors=colors),
+        lambda: folder.write_eval(make_report("val", 3), [sample], images=ONE_IMAGE, colors=colors),
+        lambda: folder.write_eval(make_report("val", 3), [], images=ONE_IMAGE, colors=colors),
         lambda: folder.rewind_log(1, is_scored=True),
         lambda: folder.begin_launch("train", devices=[], start_step=0),
         lambda: folder.end_launch(end_step=3),
@@ -302,13 +339,16 @@ def test_damaged_files_are_read_or_told(folder, rng):
     for step in (1, 2):
         folder.log(kind="train", step=step, loss=1 / step, images_per_s=2.0)
         folder.log(kind="eval", step=step, mean_iou=0.5)
-    folder.write_eval(make_report("val", 2), [], colors=np.zeros((2, 3), np.uint8))
+    folder.write_eval(
+        make_report("val", 2), [], images=ONE_IMAGE, colors=np.zeros((2, 3), np.uint8)
+    )
     reads = [
         folder.read_conditions,
         folder.read_run,
         folder.read_labels,
         lambda: folder.read_metrics("train"),
         lambda: folder.read_evals("val"),
+        lambda: folder.read_image_counts("val", 2),
         lambda: folder.open(resolve(make_config()), has_steps=True),
         lambda: folder.end_launch(),
     ]
