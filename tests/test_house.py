@@ -17,7 +17,7 @@ EXPERIMENTS = sorted(
 )
 
 # Rooms on one floor are strangers; imports go down.
-FLOORS = [{"ops"}, {"models", "data", "weights"}, {"train"}, {"reports"}, {"commands"}]
+FLOORS = [{"ops"}, {"models", "data", "weights"}, {"train"}, {"inference"}, {"reports"}, {"commands"}]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 

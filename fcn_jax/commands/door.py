@@ -36,6 +36,7 @@ COMMANDS = (
     "prepare",
     "preview",
     "train",
+    "predict",
     "evaluate",
     "replay",
     "compare",

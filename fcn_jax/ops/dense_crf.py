@@ -60,7 +60,15 @@ def dense_crf(
     Raises:
         UserError: for parameters that are out of range.
     """
-    _check(locals())
+    check_parameters(
+        num_iterations=num_iterations,
+        pos_w=pos_w,
+        pos_xy_std=pos_xy_std,
+        bi_w=bi_w,
+        bi_xy_std=bi_xy_std,
+        bi_rgb_std=bi_rgb_std,
+        normalization=normalization,
+    )
     height, width, num_classes = probs.shape
     kernels = [
         (weight, _Filter.make(features, normalization=normalization))
@@ -90,16 +98,17 @@ def dense_crf(
     return marginals.reshape(height, width, num_classes)
 
 
-def _check(values: dict) -> None:
+def check_parameters(*, normalization: str, **values: float) -> None:
+    """Raises UserError unless `dense_crf` takes these keywords."""
     for name in ("pos_xy_std", "bi_xy_std", "bi_rgb_std"):
         if not values[name] > 0:
             raise UserError(f"crf.{name}={values[name]} must be positive")
     for name in ("num_iterations", "pos_w", "bi_w"):
         if not values[name] >= 0:
             raise UserError(f"crf.{name}={values[name]} must not be negative")
-    if values["normalization"] not in NORMALIZATIONS:
+    if normalization not in NORMALIZATIONS:
         known = ", ".join(NORMALIZATIONS)
-        raise UserError(f"unknown crf.normalization {values['normalization']!r}; known: {known}")
+        raise UserError(f"unknown crf.normalization {normalization!r}; known: {known}")
 
 
 def _positions(height: int, width: int) -> Float[np.ndarray, "n 2"]:

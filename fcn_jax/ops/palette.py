@@ -35,10 +35,22 @@ def save_label_png(
     path: str | Path,
     label: Int[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
     colors: Int[np.ndarray, "k 3"] | UInt8[np.ndarray, "k 3"],
+    *,
+    orientation: int = 1,
 ) -> None:
-    """Writes a label map as a palette PNG: the pixels are the labels, the palette shows them."""
+    """Writes a label map as a palette PNG: the pixels are the labels, the palette shows them.
+
+    Args:
+        path: Where to.
+        label: Class numbers.
+        colors: Colours of the classes.
+        orientation: EXIF's number for how a viewer has to turn the picture, 1 to 8; 1 is upright.
+    """
     from PIL import Image  # here, because colours are asked for where no picture is written
 
     image = Image.fromarray(np.asarray(label, np.uint8), mode="P")
     image.putpalette(full_palette(colors).tobytes())
-    image.save(path, "PNG")
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[274] = orientation
+    image.save(path, "PNG", exif=exif)

@@ -104,13 +104,7 @@ def read_image_file(path: Path, *, data: bytes | None = None) -> ImageFile:
             multiplied by alpha.
     """
     with open_picture(path, data) as (picture, storage):
-        if storage.raw_mode not in _SHOWN.get(storage.mode, ()) or storage.oddity:
-            raise Problem(
-                f"{path}: image mode {storage.mode} is not supported ({storage}); "
-                "convert it to 8-bit RGB, grey (L), palette (P) or RGBA, "
-                f"for example: {to_png(path)}",
-                kind="image of an unsupported mode",
-            )
+        _check_image(path, storage)
         picture, orientation = decode(path, picture)
         # Pillow would warn of palettes with transparency.
         transparent = picture.info.pop("transparency", None) is not None
@@ -118,6 +112,27 @@ def read_image_file(path: Path, *, data: bytes | None = None) -> ImageFile:
             pixels=np.asarray(picture.convert("RGB")),
             kind=f"{storage.format} {storage.mode}{'A' * transparent}",
             orientation=orientation,
+        )
+
+
+def read_image_size(path: Path) -> tuple[int, int]:
+    """Returns the height and the width of an image file of any size; decodes nothing.
+
+    Raises:
+        Problem: For what `read_image_file` refuses by the head of the file.
+    """
+    with open_picture(path, None, any_size=True) as (picture, storage):
+        _check_image(path, storage)
+        return picture.height, picture.width
+
+
+def _check_image(path: Path, storage: Storage) -> None:
+    if storage.raw_mode not in _SHOWN.get(storage.mode, ()) or storage.oddity:
+        raise Problem(
+            f"{path}: image mode {storage.mode} is not supported ({storage}); "
+            "convert it to 8-bit RGB, grey (L), palette (P) or RGBA, "
+            f"for example: {to_png(path)}",
+            kind="image of an unsupported mode",
         )
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Shaped
 from PIL import Image, UnidentifiedImageError
 
 from fcn_jax.data.files.problems import Problem
@@ -78,12 +80,15 @@ class Storage(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_picture(path: Path, data: bytes | None) -> Iterator[tuple[Image.Image, Storage]]:
+def open_picture(
+    path: Path, data: bytes | None, *, any_size: bool = False
+) -> Iterator[tuple[Image.Image, Storage]]:
     """Opens a file that holds one picture, and reads no more than its header.
 
     Args:
         path: Where the file is.
         data: Bytes of the file, if it is not on disk: then `path` is only its name.
+        any_size: Whether a picture may have more pixels than Pillow decodes at once.
 
     Raises:
         Problem: For a file that is no picture, is damaged, is too large, or holds several.
@@ -93,7 +98,7 @@ def open_picture(path: Path, data: bytes | None) -> Iterator[tuple[Image.Image, 
         return path if data is None else io.BytesIO(data)
 
     with contextlib.ExitStack() as stack:
-        with _name_damage(path):
+        with _name_damage(path), _any_size() if any_size else contextlib.nullcontext():
             picture = stack.enter_context(Image.open(file()))
             if picture.format == "PNG":
                 # Pillow decodes a PNG without its checksums: a flipped bit may be another label.
@@ -134,9 +139,46 @@ def decode(path: Path, picture: Image.Image) -> tuple[Image.Image, int]:
         return picture, after
 
 
+def turn_upright(
+    array: Shaped[np.ndarray, "h w *c"], orientation: int
+) -> Shaped[np.ndarray, "..."]:
+    """Turns pixels, as they are stored, to how a viewer shows them."""
+    match orientation:
+        case 2:
+            return array[:, ::-1]
+        case 3:
+            return array[::-1, ::-1]
+        case 4:
+            return array[::-1]
+        case 5:
+            return array.swapaxes(0, 1)
+        case 6:
+            return array[::-1].swapaxes(0, 1)
+        case 7:
+            return array[::-1, ::-1].swapaxes(0, 1)
+        case 8:
+            return array[:, ::-1].swapaxes(0, 1)
+    return array
+
+
+def turn_back(array: Shaped[np.ndarray, "h w *c"], orientation: int) -> Shaped[np.ndarray, "..."]:
+    """Turns pixels, as a viewer shows them, to how they are stored."""
+    return turn_upright(array, {6: 8, 8: 6}.get(orientation, orientation))
+
+
 def to_png(path: Path) -> str:
     """Returns the command of ImageMagick that makes an 8-bit RGB PNG of any picture."""
     return f"magick {path.name} -alpha off -colorspace sRGB -depth 8 PNG24:{path.stem}_rgb.png"
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Lets Pillow open pictures of any size; it knows one limit for the whole process."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 @contextlib.contextmanager

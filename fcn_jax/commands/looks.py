@@ -1,0 +1,112 @@
+"""The flags of commands that run a trained network: which one, and how it looks at pictures."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from fcn_jax.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from fcn_jax.train.trained import Trained
+
+PUBLISHED_CRF = "published"
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that name a trained network."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--workdir", metavar="FOLDER", help="a run folder")
+    which.add_argument("--network", metavar="FILE", help="a .safetensors file of export_weights")
+    parser.add_argument(
+        "--step", metavar="WHICH", help="of the run folder: best (the default), last or a number"
+    )
+
+
+def load_network(args: argparse.Namespace) -> "Trained":
+    """Loads the network that the flags name."""
+    from pathlib import Path
+
+    from fcn_jax.train.trained import load
+
+    if args.network is None:
+        return load(args.workdir, step=args.step or "best")
+    if args.step:
+        raise UserError("--step is of a run folder: leave it out, or give --workdir")
+    if Path(args.network).is_dir():
+        raise UserError(f"{args.network} is a folder: a run folder is given as --workdir")
+    return load(args.network)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how pictures are looked at."""
+    group = parser.add_argument_group("how pictures are looked at")
+    group.add_argument(
+        "--scales", metavar="LIST", help="sizes that are averaged, such as 0.75,1,1.25 (1)"
+    )
+    group.add_argument(
+        "--flip", action="store_true", help="average with what is seen of the mirrored picture"
+    )
+    group.add_argument(
+        "--max_size",
+        type=int,
+        metavar="PIXELS",
+        help="shrink pictures with a longer side to this for the network; outputs keep their size",
+    )
+    group.add_argument(
+        "--window",
+        type=int,
+        metavar="PIXELS",
+        help="cut pictures with a longer side into windows (of 1024, beyond 2048x2048 pixels)",
+    )
+    group.add_argument(
+        "--crf",
+        nargs="?",
+        const=PUBLISHED_CRF,
+        metavar="KEY=VALUE,...",
+        help="DeepLab's fully connected CRF behind the network, with its published parameters or "
+        "others: bi_w, bi_xy_std, bi_rgb_std, pos_w, pos_xy_std, num_iterations, normalization",
+    )
+
+
+def read_looks(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the keywords of `Inference` that the flags say, without those of their default."""
+    looks: dict[str, Any] = {}
+    if args.scales:
+        try:
+            looks["scales"] = tuple(float(word) for word in args.scales.split(","))
+        except ValueError:
+            raise UserError(f"--scales={args.scales} must be numbers such as 0.75,1,1.25") from None
+    if args.flip:
+        looks["flip"] = True
+    for name in ("max_size", "window"):
+        if getattr(args, name) is not None:
+            looks[name] = getattr(args, name)
+    return looks
+
+
+def read_crf(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Returns the keywords of `dense_crf` that `--crf` says; None without that flag."""
+    import inspect
+
+    from fcn_jax.ops.dense_crf import check_parameters, dense_crf
+
+    if args.crf is None:
+        return None
+    known = {
+        name: parameter.default
+        for name, parameter in inspect.signature(dense_crf).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    said: dict[str, Any] = {}
+    for word in () if args.crf == PUBLISHED_CRF else args.crf.split(","):
+        key, _, value = word.partition("=")
+        if key not in known:
+            raise UserError(
+                f"--crf: there is no {key!r}{did_you_mean(key, known)} (KEY=VALUE,..., of "
+                f"{', '.join(known)})"
+            )
+        try:
+            said[key] = type(known[key])(value)
+        except ValueError:
+            raise UserError(f"--crf: {key}={value} must be like {known[key]}") from None
+    check_parameters(**{**known, **said})
+    return {**known, **said}
