@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,12 @@ from fcn_jax.inference.tiles import ALIGNMENT, AUTO_AREA, AUTO_WINDOW, cut_side,
 from fcn_jax.train.parallel import Devices
 from fcn_jax.train.trained import Trained
 
-Pixels = UInt8[np.ndarray, "h w 3"]
+Pixels = UInt8[np.ndarray, "_ _ 3"]
 # Classes, or probabilities of classes.
-Output = UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w k"]
+Output = UInt8[np.ndarray, "_ _"] | Float[np.ndarray, "_ _ k"]
 
 
+@runtime_checkable
 class Rows(Protocol):
     """A picture whose rows are read one after the other, as RGB."""
 
@@ -261,9 +262,12 @@ class Inference:
     def _join(self, job: _Job) -> Output:
         if not self._needs_probabilities:
             return job.outputs[job.looks[0]]
-        # In the order of the looks, whichever was done first: sums of floats depend on it.
         maps = [_resize_maps(job.outputs[look], job.image.shape[:2]) for look in job.looks]
-        mean = np.mean(maps, axis=0, dtype=np.float32) if len(maps) > 1 else maps[0]
+        # Sums of floats depend on their order: as listed, whichever was done first, and each with
+        # its mirrored twin, so that a mirrored picture has the mirrored sum.
+        if self._flip:
+            maps = [one + twin for one, twin in zip(maps[::2], maps[1::2], strict=True)]
+        mean = sum(maps[1:], start=maps[0]) / np.float32(len(job.looks))
         return mean if self._probabilities else mean.argmax(axis=-1).astype(np.uint8)
 
     @cached_property
@@ -296,7 +300,7 @@ def _scaled(side: int, scale: float) -> int:
 
 def _resize_maps(
     maps: Float[np.ndarray, "_ _ k"], size: tuple[int, int]
-) -> Float[np.ndarray, "h w k"]:
+) -> Float[np.ndarray, "_ _ k"]:
     if maps.shape[:2] == size:
         return maps
     height, width = size

@@ -30,7 +30,7 @@ class Span(NamedTuple):
 def find_rung(side: int) -> int:
     """Returns the least of 384, 512, 768, 1024, 1536, ... that a side fits into.
 
-    These are powers of two and the numbers halfway between them, so that a side grows by a third at
+    These are powers of two and the numbers halfway between them, so that a side grows by a half at
     most (by more below 384), and all pictures of up to 512x512 pixels share four shapes.
     """
     if side <= _LEAST_RUNG:
