@@ -17,7 +17,14 @@ EXPERIMENTS = sorted(
 )
 
 # Rooms on one floor are strangers; imports go down.
-FLOORS = [{"ops"}, {"models", "data", "weights"}, {"train"}, {"inference"}, {"reports"}, {"commands"}]
+FLOORS = [
+    {"ops"},
+    {"models", "data", "weights"},
+    {"train"},
+    {"inference"},
+    {"reports"},
+    {"commands"},
+]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 

@@ -1,8 +1,11 @@
 """The flags of commands that run a trained network: which one, and how it looks at pictures."""
 
 import argparse
+import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fcn_jax.atomic_file import local_path
 from fcn_jax.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -11,29 +14,35 @@ if TYPE_CHECKING:
 PUBLISHED_CRF = "published"
 
 
-def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+def add_network_arguments(parser: argparse.ArgumentParser, *, default_step: str) -> None:
     """Adds the flags that name a trained network."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--workdir", metavar="FOLDER", help="a run folder")
     which.add_argument("--network", metavar="FILE", help="a .safetensors file of export_weights")
     parser.add_argument(
-        "--step", metavar="WHICH", help="of the run folder: best (the default), last or a number"
+        "--step",
+        metavar="WHICH",
+        help=f"of the run folder: best, last or a number ({default_step})",
     )
+    parser.set_defaults(default_step=default_step)
 
 
 def load_network(args: argparse.Namespace) -> "Trained":
     """Loads the network that the flags name."""
-    from pathlib import Path
-
     from fcn_jax.train.trained import load
 
     if args.network is None:
-        return load(args.workdir, step=args.step or "best")
+        return load(args.workdir, step=args.step or args.default_step)
+    check_network(args)
+    return load(args.network)
+
+
+def check_network(args: argparse.Namespace) -> None:
+    """Raises UserError unless `--network` can be a file of a network."""
     if args.step:
         raise UserError("--step is of a run folder: leave it out, or give --workdir")
-    if Path(args.network).is_dir():
+    if local_path(args.network).is_dir():
         raise UserError(f"{args.network} is a folder: a run folder is given as --workdir")
-    return load(args.network)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,17 +94,11 @@ def read_looks(args: argparse.Namespace) -> dict[str, Any]:
 
 def read_crf(args: argparse.Namespace) -> dict[str, Any] | None:
     """Returns the keywords of `dense_crf` that `--crf` says; None without that flag."""
-    import inspect
-
-    from fcn_jax.ops.dense_crf import check_parameters, dense_crf
+    from fcn_jax.ops.dense_crf import check_parameters
 
     if args.crf is None:
         return None
-    known = {
-        name: parameter.default
-        for name, parameter in inspect.signature(dense_crf).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    known = _list_crf_parameters()
     said: dict[str, Any] = {}
     for word in () if args.crf == PUBLISHED_CRF else args.crf.split(","):
         key, _, value = word.partition("=")
@@ -109,4 +112,26 @@ def read_crf(args: argparse.Namespace) -> dict[str, Any] | None:
         except ValueError:
             raise UserError(f"--crf: {key}={value} must be like {known[key]}") from None
     check_parameters(**{**known, **said})
-    return {**known, **said}
+    return said
+
+
+def format_crf(parameters: Mapping[str, Any]) -> str:
+    """Writes keywords of `dense_crf` as `--crf` takes them, less those that are published."""
+    known = _list_crf_parameters()
+    return ",".join(
+        f"{key}={format_value(value)}" for key, value in parameters.items() if value != known[key]
+    )
+
+
+def format_value(value: Any) -> str:
+    """Writes a value of a flag."""
+    if isinstance(value, tuple):
+        return ",".join(map(format_value, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _list_crf_parameters() -> dict[str, Any]:
+    from fcn_jax.ops.dense_crf import dense_crf
+
+    parameters = inspect.signature(dense_crf).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}

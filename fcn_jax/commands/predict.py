@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PICTURES",
         help="a picture, a folder, a pattern ('photos/**/*.jpg'), or a list of paths (.txt, .csv)",
     )
-    looks.add_network_arguments(parser)
+    looks.add_network_arguments(parser, default_step="best")
     parser.add_argument(
         "--output", default="predictions", metavar="FOLDER", help="where to (predictions)"
     )
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     photos = photos[part]
     net = looks.load_network(args)
     devices = parallel.get_devices()
-    inference = Inference(net, devices, probabilities=bool(crf) or args.probabilities, **how)
+    inference = Inference(net, devices, probabilities=crf is not None or args.probabilities, **how)
     folder = PredictionFolder(
         local_path(args.output),
         net.labels,
@@ -185,7 +185,7 @@ class _Work:
 
         probabilities = None
         if output.ndim == 3:
-            if self._crf:
+            if self._crf is not None:
                 output = dense_crf(turn_upright(image, orientation), output, **self._crf)
             probabilities = turn_back(output, orientation)
             output = output.argmax(axis=-1).astype(np.uint8)
@@ -200,7 +200,7 @@ class _Work:
         from fcn_jax.data.files.picture_rows import PictureRows
         from fcn_jax.data.files.problems import Problem
 
-        if self._crf or self._folder.probabilities:
+        if self._crf is not None or self._folder.probabilities:
             raise Problem(
                 f"{photo.path} is too large for --crf and --probabilities", kind="large picture"
             )

@@ -5,17 +5,20 @@ What is here counts and returns; filing is the caller's.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import flax.linen as nn
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, Int32, UInt8
 
 from fcn_jax.data.batches.loader import eval_batches
 from fcn_jax.data.datasets import Dataset
+from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.source import Source
 from fcn_jax.errors import UserError
 from fcn_jax.ops import metrics
 from fcn_jax.train.image_counts import ImageCounts
@@ -65,6 +68,120 @@ class Evaluation:
     def num_images(self) -> int:
         """Number of images."""
         return len(self.images.ids)
+
+
+class Tally:
+    """Adds up predictions of one split.
+
+    Args:
+        split: Name of the split, for messages.
+        labels: Its classes.
+        boundary_px: Distance in pixels of the boundary score.
+        sample_ids: Names of the images whose predictions are kept.
+        leave_out: Names of images that are not counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        split: str,
+        labels: LabelSet,
+        boundary_px: int,
+        sample_ids: AbstractSet[str],
+        leave_out: AbstractSet[str],
+    ):
+        self._started = time.perf_counter()
+        self._split, self._boundary_px = split, boundary_px
+        self._classes = {"num_classes": labels.num_classes, "ignore_label": labels.ignore_label}
+        self._sample_ids, self._leave_out = sample_ids, leave_out
+        self._counted: dict[str, tuple[np.ndarray, float]] = {}
+        self._shapes: Counter[tuple[int, int]] = Counter()
+        self._samples: list[Prediction] = []
+        self._boundary_counts = self._band_counts = 0
+
+    def add(
+        self,
+        prediction: Prediction,
+        *,
+        shape: tuple[int, int],
+        loss_sum: float,
+        counts: Int32[np.ndarray, "k k"],
+        boundary_counts: Int[np.ndarray, "k k"],
+    ) -> None:
+        """Counts one image.
+
+        Args:
+            prediction: The image, its label and its prediction.
+            shape: Padded height and width that it went through the network with.
+            loss_sum: Cross entropy of its labelled pixels, in nats.
+            counts: Its confusion counts.
+            boundary_counts: The same of the pixels near to another class.
+        """
+        if prediction.id in self._leave_out:
+            return
+        self._counted[prediction.id] = counts, loss_sum
+        self._shapes[shape] += 1
+        self._boundary_counts = self._boundary_counts + boundary_counts.astype(np.int64)
+        self._band_counts = self._band_counts + metrics.band_counts(
+            prediction.label, prediction.pred, **self._classes
+        )
+        if prediction.id in self._sample_ids:
+            self._samples.append(prediction)
+
+    def add_probabilities(
+        self,
+        record: Mapping[str, Any],
+        probabilities: Float[np.ndarray, "h w k"],
+        *,
+        shape: tuple[int, int],
+    ) -> None:
+        """Counts one image by what is said of each of its pixels.
+
+        Args:
+            record: The pair, as a source of a data set gives it.
+            probabilities: Probability of each class at each pixel.
+            shape: Padded height and width that it went through the network with.
+        """
+        label, pred = record["label"], probabilities.argmax(axis=-1).astype(np.uint8)
+        distance_px = self._boundary_px
+        distance = metrics.boundary_distance(
+            label, ignore_label=self._classes["ignore_label"], max_px=min(distance_px, 254)
+        )
+        valid = label != self._classes["ignore_label"]
+        true = np.take_along_axis(probabilities[valid], label[valid, None].astype(np.intp), axis=1)
+        self.add(
+            Prediction(str(record["id"]), record["image"], label, pred),
+            shape=shape,
+            loss_sum=float(-np.log(np.maximum(true, np.finfo(np.float32).tiny)).sum(dtype=float)),
+            counts=self._count(label, pred, valid).astype(np.int32),
+            boundary_counts=self._count(label, pred, distance <= distance_px),
+        )
+
+    def _count(self, label: np.ndarray, pred: np.ndarray, where: np.ndarray) -> np.ndarray:
+        num_classes = self._classes["num_classes"]
+        cells = label[where].astype(np.int64) * num_classes + pred[where]
+        return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+    def finish(self) -> Evaluation:
+        """Returns what was counted."""
+        if not self._counted:
+            raise UserError(f"there is no image to evaluate in the split {self._split}")
+        # Batches come as their shapes fill up, which depends on the size of a batch.
+        ids = sorted(self._counted)
+        counts = np.stack([self._counted[name][0] for name in ids])
+        return Evaluation(
+            images=ImageCounts(
+                ids=tuple(map(str, ids)),
+                counts=counts,
+                num_pixels=counts.sum((1, 2), dtype=np.int64),
+                loss_sums=np.array([self._counted[name][1] for name in ids], np.float64),
+                band_counts=self._band_counts,
+            ),
+            boundary_counts=self._boundary_counts,
+            shapes=dict(self._shapes),
+            samples=self._samples,
+            eval_s=time.perf_counter() - self._started,
+        )
 
 
 def check_options(*, convention: str, split: str = "", **numbers: int) -> None:
@@ -141,6 +258,11 @@ class Evaluator:
         """Images in the split."""
         return len(self._source)
 
+    @property
+    def source(self) -> Source:
+        """The pairs of the split."""
+        return self._source
+
     def score(
         self,
         variables: Any,
@@ -155,47 +277,39 @@ class Evaluator:
             on_batch: Called with the number of images of each batch that was counted.
             on_prediction: Called with every image and its prediction.
         """
-        started = time.perf_counter()
-        labels = self._dataset.labels
-        ids, shapes, samples = [], Counter(), []
-        outputs_of = {name: [] for name in ("counts", "num_pixels", "loss_sum")}
-        boundary_counts, band_counts = 0, 0
+        tally = self.tally()
         for batch, outputs in _one_ahead(self._run(variables)):
-            real = np.array([bool(image_id) for image_id in batch["ids"]])  # the others fill up
-            ids.extend(image_id for image_id in batch["ids"] if image_id)
-            for name, kept in outputs_of.items():
-                of_images = np.asarray(outputs[name])
-                kept.extend(of_images.reshape(-1, *of_images.shape[2:])[real])
-            boundary_counts += self._devices.host_sum(outputs["boundary_counts"]).sum(0)
-            shapes[batch["images"].shape[1:3]] += int(real.sum())
-            for prediction in _predictions(batch, np.asarray(outputs["preds"])):
-                band_counts += metrics.band_counts(
-                    prediction.label,
-                    prediction.pred,
-                    num_classes=labels.num_classes,
-                    ignore_label=labels.ignore_label,
+            of_images = {
+                name: np.asarray(array).reshape(-1, *array.shape[2:])
+                for name, array in outputs.items()
+            }
+            shape, num_images = batch["images"].shape[1:3], 0
+            for row, prediction in _predictions(batch, of_images["preds"]):
+                tally.add(
+                    prediction,
+                    shape=shape,
+                    counts=of_images["counts"][row],
+                    boundary_counts=of_images["boundary_counts"][row],
+                    loss_sum=float(of_images["loss_sum"][row]),
                 )
-                if prediction.id in self._sample_ids:
-                    samples.append(prediction)
                 on_prediction(prediction)
-            on_batch(int(real.sum()))
-        if not ids:
-            raise UserError(f"there is no image to evaluate in the split {self._split}")
-        # Batches come as their shapes fill up, which depends on the size of a batch.
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        images = ImageCounts(
-            ids=tuple(str(ids[i]) for i in order),
-            counts=np.array(outputs_of["counts"], np.int32)[order],
-            num_pixels=np.array(outputs_of["num_pixels"], np.int64)[order],
-            loss_sums=np.array(outputs_of["loss_sum"], np.float64)[order],
-            band_counts=band_counts,
-        )
-        return Evaluation(
-            images=images,
-            boundary_counts=boundary_counts,
-            shapes=dict(shapes),
-            samples=samples,
-            eval_s=time.perf_counter() - started,
+                num_images += 1
+            on_batch(num_images)
+        return tally.finish()
+
+    def tally(self, *, leave_out: AbstractSet[str] = frozenset()) -> "Tally":
+        """Makes what adds up the predictions for this split, wherever they come from.
+
+        Args:
+            leave_out: Names of images that are not counted.
+        """
+        labels = self._dataset.labels
+        return Tally(
+            split=self._split,
+            labels=labels,
+            boundary_px=self._boundary_px,
+            sample_ids=self._sample_ids,
+            leave_out=leave_out,
         )
 
     def make_report(self, result: Evaluation, *, step: int) -> dict[str, Any]:
@@ -239,11 +353,11 @@ def _one_ahead(items: Iterable) -> Iterator:
     yield from waiting
 
 
-def _predictions(batch: dict, preds: np.ndarray) -> Iterator[Prediction]:
-    preds = preds.reshape(-1, *preds.shape[2:])
+def _predictions(batch: dict, preds: np.ndarray) -> Iterator[tuple[int, Prediction]]:
+    """Yields the images of a batch that are no fillers, with their rows."""
     rows = zip(batch["ids"], batch["sizes"], batch["images"], batch["labels"], preds, strict=True)
-    for image_id, (height, width), image, label, pred in rows:
+    for row, (image_id, (height, width), image, label, pred) in enumerate(rows):
         if image_id:
             # Copies: a view would keep the whole batch in memory as long as a sample.
             native = (array[:height, :width].copy() for array in (image, label, pred))
-            yield Prediction(image_id, *native)
+            yield row, Prediction(image_id, *native)

@@ -6,6 +6,7 @@ run.json                  what the run is (experiment, classes, colours, data) a
 metrics.jsonl             one JSON object a line: training and evaluation as they went
 eval/<split>-<step>.json  confusion counts and the scores that follow from them
 eval/<split>-<step>.npz   the counts of each image; see `image_counts`
+eval/<split>-<step>.*     the same of several views, or of the CRF: `val-1480.flip=True.json`
 eval/<split>-<step>.csv   the scores of each image, where `evaluate` made the evaluation
 eval/<split>-<step>.png   its confusion matrix as a picture, likewise
 failure.json              the step that ended the run, since it was not finite; see `failure`
@@ -105,6 +106,11 @@ class RunFolder:
             return
         kept = resolve(self.read_config(), where=str(self.path))
         refuse_other(self.path, kept, config)
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run has claimed the folder."""
+        return (self.path / "config.json").exists()
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the config that the run goes on with: what is neutral in it may be new."""
@@ -322,17 +328,21 @@ class RunFolder:
         *,
         images: ImageCounts,
         colors: np.ndarray,
-    ) -> None:
+    ) -> Path:
         """Writes an evaluation: its pictures, the counts of each image, and last its JSON file.
 
         Args:
-            report: What `Evaluator.make_report` says.
+            report: What `Evaluator.make_report` says. Where it also says `how` the network was used
+                otherwise, the file is called after that, and there are no pictures.
             samples: Images with their labels and predictions.
             images: Counts of each image.
             colors: RGB of the classes, `[k, 3]`.
+
+        Returns:
+            The JSON file.
         """
-        split, step = report["split"], report["step"]
-        for sample in samples:
+        split, step, how = report["split"], report["step"], report.get("how", ())
+        for sample in () if how else samples:
             image, label, pred = self.sample_files(sample.id, split=split, step=step)
             image.parent.mkdir(parents=True, exist_ok=True)
             with replacing(image) as beside:
@@ -341,9 +351,12 @@ class RunFolder:
                 with replacing(file) as beside:
                     save_label_png(beside, numbers, colors)
         file = self.eval_file(split, step)
-        file.parent.mkdir(exist_ok=True)
+        if how:
+            file = file.with_name(f"{file.stem}.{'+'.join(how).replace(' ', '_')}.json")
+        file.parent.mkdir(parents=True, exist_ok=True)
         images.save(file.with_suffix(".npz"))
         write_json(file, finite(report))
+        return file
 
 
 # Of 255 bytes that the usual file systems take: the endings, and those of a file that is written

@@ -24,9 +24,10 @@ from fcn_jax.models.zoo import get_model
 from fcn_jax.train import sections
 from fcn_jax.train.checkpoint import has_checkpoint
 from fcn_jax.train.pretrained import Pretrained, read_stage, read_weights
+from fcn_jax.train.run_data import find_difference
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import TrainState, init_variables, make_key
-from fcn_jax.train.trained import Trained
+from fcn_jax.train.trained import Trained, load
 from fcn_jax.weights.axes import format_layers
 from fcn_jax.weights.transplant import SKIPPED, UNUSED, Report, transplant
 
@@ -69,10 +70,7 @@ def init_from(
                 file=sys.stderr,
             )
         return state
-    source.check_network(model)
-    if differing := source.find_differing(model, skip=skip):
-        flags = (sections.as_flag(f"model.{key}", value) for key, value in differing.items())
-        raise UserError(f"{source.describe(model, skip=skip)}\nset {' '.join(flags)}")
+    _check_alike(source, model, skip=skip)
     if labels:
         flag = partial(sections.as_flag, "init.skip")
         source.check_classes(model, labels, skip=skip, as_option=flag)
@@ -85,6 +83,14 @@ def init_from(
     if unused := [path for path in unused if path not in skipped]:
         print(f"left out, since the network has no place for it: {format_layers(unused)}")
     return state.replace(params=variables["params"], batch_stats=variables.get("batch_stats", {}))
+
+
+def _check_alike(source: Pretrained, model: nn.Module, *, skip: Sequence[str] = ()) -> None:
+    """Raises UserError unless values mean in a network what they meant where they are from."""
+    source.check_network(model)
+    if differing := source.find_differing(model, skip=skip):
+        flags = (sections.as_flag(f"model.{key}", value) for key, value in differing.items())
+        raise UserError(f"{source.describe(model, skip=skip)}\nset {' '.join(flags)}")
 
 
 def check_source(*, workdir: str = "", weights: str = "", **options: Any) -> None:
@@ -158,6 +164,40 @@ def make(
     if source:
         variables, _ = _carry_over(variables, source, skip=skip)
     return Trained(model, variables, labels, section, origin=origin)
+
+
+def complete(path: str, *, labels: LabelSet, section: Mapping[str, Any]) -> Trained:
+    """Loads a network of a file that is to be used as it is.
+
+    Args:
+        path: A file of a whole network, or of imported weights that have a head.
+        labels: Classes that the network has to tell apart.
+        section: Section `model`: the network of imported weights, which do not say it.
+
+    Raises:
+        UserError: If the file has other classes, or lacks a part of the network.
+    """
+    source = read_weights(path)
+    if source.labels is not None:
+        net = load(path)
+        difference = find_difference(net.labels.names, labels.names, there=path, here="the data")
+        if difference:
+            raise UserError(f"{difference}: it would be scored by other classes than it tells")
+        return net
+    model = get_model(**section, num_classes=labels.num_classes)
+    _check_alike(source, model)
+    variables, report = _carry_over(init_variables(make_key(0), model), source, skip=())
+    if missing := [row.leaf for row in report.rows if row.action == SKIPPED]:
+        raise UserError(
+            f"{path} lacks {format_layers(missing)} of {section['name']}: train a network that "
+            "starts from it, or import a whole one with --head=own"
+        )
+    if unused := [row.source for row in report.rows if row.action == UNUSED]:
+        raise UserError(
+            f"{path} holds {format_layers(unused)}, for which {section['name']} has no place: it "
+            "is of another network, which --config or --config.model.name has to name"
+        )
+    return Trained(model, variables, labels, section, origin={"weights": Path(path).name})
 
 
 def _carry_over(
