@@ -112,8 +112,9 @@ def run(args: argparse.Namespace) -> int:
         work = _Work(inference, folder, crf, progress, pictures, tell=len(todo) <= _FEW)
         work.do(todo)
     places = [folder.masks, folder.overlays, folder.probabilities]
+    count = len(todo) - len(work.broken)
     print(
-        f"{len(todo) - len(work.broken)} pictures segmented: "
+        f"{count} picture{'s' * (count != 1)} segmented: "
         f"{', '.join(str(place) for place in places if place)}"
     )
     if todo:
