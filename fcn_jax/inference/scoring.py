@@ -1,5 +1,6 @@
 """Scores of other ways to use a network: several views, windows, the CRF behind it."""
 
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +115,8 @@ def search_crf(
 
     tried: dict[tuple, float] = {}
     plain_iou = score(lambda image, output: output)
-    best: dict[str, Any] = {}
+    published = inspect.signature(dense_crf).parameters
+    best = {name: published[name].default for name in CRF_GRID}
     best_iou = attempt(best)
     for _ in range(2):
         before = best_iou

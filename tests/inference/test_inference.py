@@ -1,32 +1,12 @@
 """What is said of a picture depends on that picture and on how it is looked at, on nothing else."""
 
-import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from PIL import Image
 
-from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import UserError
 from fcn_jax.inference.inference import Inference
 from fcn_jax.train.parallel import get_devices
-from fcn_jax.train.trained import Trained
-
-LABELS = LabelSet.in_voc_colors(["background", "red", "green", "blue"])
-
-
-class Colors(nn.Module):
-    """Scores the mean colour of 9x9 pixels, and how dark it is; sees nothing beyond them."""
-
-    @nn.compact
-    def __call__(self, images, *, train):
-        means = nn.avg_pool(images / 255.0, (9, 9), strides=(1, 1), padding="SAME")
-        dark = jnp.full_like(means[..., :1], 0.45)
-        return 20 * jnp.concatenate([dark, means], axis=-1)
-
-
-NET = Trained(Colors(), {}, LABELS, {"name": "colors"})
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one device", "three devices"])
@@ -34,28 +14,23 @@ def devices(request):
     return get_devices(count=request.param)
 
 
-def draw(rng, height, width, *, cell=23):
-    coarse = rng.integers(0, 256, (1 + height // cell, 1 + width // cell, 3), np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def test_it_is_what_the_trained_network_says(rng, devices):
-    inference = Inference(NET, devices, size_multiple=32)
-    sure = Inference(NET, devices, size_multiple=32, probabilities=True)
+def test_it_is_what_the_trained_network_says(net, draw, devices):
+    inference = Inference(net, devices, size_multiple=32)
+    sure = Inference(net, devices, size_multiple=32, probabilities=True)
     for size in ((40, 70), (64, 33)):
-        image = draw(rng, *size)
+        image = draw(*size)
         pred = inference.predict(image)
         assert pred.dtype == np.uint8 and len(np.unique(pred)) > 2
-        np.testing.assert_array_equal(pred, NET.predict(image))
-        expected = scipy.special.softmax(NET.logits(image), axis=-1)
+        np.testing.assert_array_equal(pred, net.predict(image))
+        expected = scipy.special.softmax(net.logits(image), axis=-1)
         np.testing.assert_allclose(sure.predict(image), expected, atol=1e-6)
     assert inference.shapes == {(64, 96), (64, 64)}
 
 
-def test_a_picture_does_not_depend_on_its_neighbours(rng, devices):
+def test_a_picture_does_not_depend_on_its_neighbours(net, draw, devices):
     sizes = [(100, 90), (380, 500), (40, 40), (500, 380), (101, 7), (1, 1), (333, 500), (600, 90)]
-    images = [draw(rng, *size) for size in sizes]
-    inference = Inference(NET, devices)
+    images = [draw(*size) for size in sizes]
+    inference = Inference(net, devices)
     alone = [inference.predict(image) for image in images]
     assert inference.shapes <= {(384, 384), (384, 512), (512, 384), (768, 384)}
     together = dict(inference.predict_all(enumerate(images)))
@@ -65,12 +40,12 @@ def test_a_picture_does_not_depend_on_its_neighbours(rng, devices):
         np.testing.assert_array_equal(pred, alone[key])
 
 
-def test_windows_say_what_the_whole_says_where_they_see_enough(rng, devices):
-    image = draw(rng, 500, 610)
-    whole = Inference(NET, devices, window=4000)
+def test_windows_say_what_the_whole_says_where_they_see_enough(net, draw, devices):
+    image = draw(500, 610)
+    whole = Inference(net, devices, window=4000)
     for options in ({}, {"probabilities": True}, {"flip": True, "scales": (1.0, 1.25)}):
-        windows = Inference(NET, devices, window=128, **options)
-        pred, expected = windows.predict(image), Inference(NET, devices, **options).predict(image)
+        windows = Inference(net, devices, window=128, **options)
+        pred, expected = windows.predict(image), Inference(net, devices, **options).predict(image)
         if options.get("scales"):  # a window is resized by itself: its pixels lie elsewhere
             assert (pred == expected).mean() > 0.98
         else:
@@ -78,12 +53,12 @@ def test_windows_say_what_the_whole_says_where_they_see_enough(rng, devices):
         assert windows.shapes <= {(128, 128), (160, 160)}
     assert whole.find_window(500, 610) == 0 and windows.find_window(500, 128) == 128
     assert windows.find_window(128, 128) == 0
-    unsaid = Inference(NET, devices)
+    unsaid = Inference(net, devices)
     assert [unsaid.find_window(*size) for size in ((2048, 2048), (2048, 2049))] == [0, 1024]
 
 
-def test_rows_are_read_once_and_few_of_them_are_held(rng, devices):
-    image = draw(rng, 900, 300)
+def test_rows_are_read_once_and_few_of_them_are_held(net, draw, devices):
+    image = draw(900, 300)
 
     class Rows:
         height, width = 900, 300
@@ -94,42 +69,42 @@ def test_rows_are_read_once_and_few_of_them_are_held(rng, devices):
             return image[self.given - num_rows : self.given]
 
     rows, done, ahead = Rows(), 0, []
-    inference = Inference(NET, devices, window=128)
+    inference = Inference(net, devices, window=128)
     for stripe in inference.predict_rows(rows):
         np.testing.assert_array_equal(
-            stripe, Inference(NET, devices, window=128).predict(image)[done : done + len(stripe)]
+            stripe, Inference(net, devices, window=128).predict(image)[done : done + len(stripe)]
         )
         done += len(stripe)
         ahead.append(rows.given - done)
     assert done == rows.given == 900 and max(ahead) < 128
 
 
-def test_a_mirrored_picture_has_the_mirrored_prediction(rng, devices):
-    image = draw(rng, 60, 70)
-    inference = Inference(NET, devices, flip=True, scales=(0.75, 1.5), probabilities=True)
+def test_a_mirrored_picture_has_the_mirrored_prediction(net, draw, devices):
+    image = draw(60, 70)
+    inference = Inference(net, devices, flip=True, scales=(0.75, 1.5), probabilities=True)
     there, back = inference.predict(image), inference.predict(image[:, ::-1])
     np.testing.assert_allclose(there, back[:, ::-1], atol=1e-6)
     np.testing.assert_allclose(there.sum(axis=-1), 1, atol=1e-5)
 
 
-def test_views_are_averaged(rng, devices):
-    image = draw(rng, 60, 70)
-    one, two = (Inference(NET, devices, scales=(s,), probabilities=True) for s in (0.5, 2.0))
-    both = Inference(NET, devices, scales=(0.5, 2.0), probabilities=True)
+def test_views_are_averaged(net, draw, devices):
+    image = draw(60, 70)
+    one, two = (Inference(net, devices, scales=(s,), probabilities=True) for s in (0.5, 2.0))
+    both = Inference(net, devices, scales=(0.5, 2.0), probabilities=True)
     mean = (one.predict(image) + two.predict(image)) / 2
     np.testing.assert_allclose(both.predict(image), mean, atol=1e-6)
-    classes = Inference(NET, devices, scales=(0.5, 2.0)).predict(image)
+    classes = Inference(net, devices, scales=(0.5, 2.0)).predict(image)
     np.testing.assert_array_equal(classes, both.predict(image).argmax(axis=-1))
 
 
-def test_a_large_picture_is_seen_shrunk_and_answered_at_its_size(rng, devices):
-    image = draw(rng, 900, 1200, cell=200)
-    inference = Inference(NET, devices, max_size=384)
+def test_a_large_picture_is_seen_shrunk_and_answered_at_its_size(net, draw, devices):
+    image = draw(900, 1200, cell=200)
+    inference = Inference(net, devices, max_size=384)
     pred = inference.predict(image)
     assert pred.shape == (900, 1200) and inference.shapes == {(384, 384)}
-    assert (pred == Inference(NET, devices).predict(image)).mean() > 0.95
-    small = draw(rng, 50, 60)
-    np.testing.assert_array_equal(inference.predict(small), Inference(NET, devices).predict(small))
+    assert (pred == Inference(net, devices).predict(image)).mean() > 0.95
+    small = draw(50, 60)
+    np.testing.assert_array_equal(inference.predict(small), Inference(net, devices).predict(small))
 
 
 @pytest.mark.parametrize(
@@ -143,6 +118,6 @@ def test_a_large_picture_is_seen_shrunk_and_answered_at_its_size(rng, devices):
         ({"size_multiple": -32}, "size_multiple=-32"),
     ],
 )
-def test_options_are_checked(options, words):
+def test_options_are_checked(net, options, words):
     with pytest.raises(UserError, match=words.replace("(", r"\(").replace(")", r"\)")):
-        Inference(NET, get_devices(count=1), **options)
+        Inference(net, get_devices(count=1), **options)
