@@ -191,7 +191,7 @@ def _score(
                     on_batch=lambda num_images: images.reach(images.done + num_images),
                 )
             _report(subject, evaluator, result)
-        if how or crf:
+        if how or crf is not None:
             _score_views(
                 subject,
                 evaluator,

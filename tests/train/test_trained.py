@@ -1,5 +1,6 @@
 """A trained network needs no data set, and says what its run said."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -8,12 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn_jax.commands import door
 from fcn_jax.data.labels import LabelSet
+from fcn_jax.inference import scoring
 from fcn_jax.models.zoo import MODELS, get_model
 from fcn_jax.train import loop
 from fcn_jax.train.compilations import count_compilations
+from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.trained import load, to_rgb
 from fcn_jax.weights.files import write_safetensors
+from fcn_jax.weights.network_file import make_metadata
 from tests.train.conftest import SHAPES, make_config
 
 pytestmark = pytest.mark.usefixtures("one_device", "plain_conv")
@@ -185,3 +190,94 @@ def test_load_rejects_variables_of_another_network(copy):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_backbone_has_the_name_that_its_weights_have(name):
     assert get_model(name, num_classes=2).backbone.weights_name == name.split("_")[0]
+
+
+@pytest.fixture
+def evaluate(capsys, tmp_path):
+    """Runs `evaluate`; returns exit code, stdout and stderr."""
+    (tmp_path / "tiny_fcn32s.py").write_text(
+        '"""Tiny."""\n\nfrom ml_collections import ConfigDict\n\n\ndef get_config():\n'
+        f"    return ConfigDict({make_config()!r})\n"
+    )
+
+    def run(*words):
+        code = door.main(["evaluate", *map(str, words)], experiments_dir=tmp_path)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_other_views_and_the_crf_are_filed_beside_the_plain_scores(copy, evaluate):
+    before = (copy / "eval" / "val-6.json").read_bytes()
+    code, out, err = evaluate(f"--workdir={copy}", "--flip", "--crf=num_iterations=1,bi_w=2")
+    assert code == 0, err
+    assert (copy / "eval" / "val-6.json").read_bytes() == before
+    flipped = json.loads((copy / "eval" / "val-6.flip=True.json").read_text())
+    refined_file = copy / "eval" / "val-6.flip=True+crf(num_iterations=1,bi_w=2).json"
+    refined = json.loads(refined_file.read_text())
+    assert "val, step 6, flip=True\n" in out
+    assert "val, step 6, flip=True, crf(num_iterations=1,bi_w=2)\n" in out
+    plain = json.loads(before)
+    assert flipped["how"] == ["flip=True"] and flipped["num_images"] == refined["num_images"] == 5
+    for other in (flipped, refined):
+        assert np.sum(other["counts"], axis=1).tolist() == np.sum(plain["counts"], axis=1).tolist()
+    assert flipped["counts"] != plain["counts"] != refined["counts"]
+    assert RunFolder(copy).list_evals() == [("val", 3), ("val", 6)]  # which compare reads
+
+
+def test_parameters_of_the_crf_are_searched_on_images_that_are_not_scored(
+    copy, evaluate, monkeypatch
+):
+    monkeypatch.setattr(scoring, "CRF_GRID", {"bi_w": (0.0, 4.0)})
+    code, out, err = evaluate(f"--workdir={copy}", "--crf", "--tune_crf=2")
+    assert code == 0, err
+    assert "on 2 images: mean IoU" in out and "with --crf=" in out
+    refined = [file for file in (copy / "eval").glob("val-6.crf*.json")]
+    both = [*refined, copy / "eval" / "val-6.without_2_images.json"]
+    assert [json.loads(file.read_text())["num_images"] for file in both] == [3, 3]
+    for words, answer in (
+        (["--crf", "--tune_crf=5"], "leaves none of the 5 images to score"),
+        (["--tune_crf=2"], "--tune_crf needs --crf"),
+        (["--crf=bi_w=3", "--tune_crf=2"], "--tune_crf needs --crf, without parameters"),
+        (["--config=tiny_fcn32s"], "--config goes with --network"),
+    ):
+        code, _, err = evaluate(f"--workdir={copy}", *words)
+        assert code == 2 and answer in err
+
+
+def test_a_file_is_scored_as_its_run(copy, net, evaluate, tmp_path):
+    whole, imported = tmp_path / "whole.safetensors", tmp_path / "imported.safetensors"
+    net.save(whole)
+    backbone = net.model.backbone
+    metadata = make_metadata(
+        backbone.weights_name,
+        model={},
+        labels=None,
+        preprocess=dataclasses.asdict(backbone.preprocess),
+        requires={},
+        origin={},
+    )
+    write_safetensors(imported, net.arrays, metadata)
+    counts = json.loads((copy / "eval" / "val-6.json").read_text())["counts"]
+    for file, step in ((whole, 6), (imported, 0)):
+        out = tmp_path / file.stem
+        code, _, err = evaluate(f"--network={file}", "--config=tiny_fcn32s", f"--output={out}")
+        assert code == 0, err
+        assert json.loads((out / "eval" / f"val-{step}.json").read_text())["counts"] == counts
+    lacking = {key: value for key, value in net.arrays.items() if "score_fr" not in key}
+    write_safetensors(tmp_path / "lacking.safetensors", lacking, metadata)
+    more = {**net.arrays, "params/score_pool9/kernel": np.zeros((1, 1, 2, 2), np.float32)}
+    write_safetensors(tmp_path / "more.safetensors", more, metadata)
+    named = dataclasses.replace(SHAPES, names=(*SHAPES.names[:-1], "other"))
+    dataclasses.replace(net, labels=named).save(tmp_path / "others.safetensors")
+    for words, answer in (
+        (["--network=NAME/lacking.safetensors"], "lacks score_fr of alexnet_fcn32s"),
+        (["--network=NAME/more.safetensors"], "holds score_pool9, for which alexnet_fcn32s"),
+        (["--network=NAME/others.safetensors"], "is 'other' in "),
+        ([f"--network={whole}", f"--output={copy}"], "is a run folder"),
+    ):
+        words = [word.replace("NAME", str(tmp_path)) for word in words]
+        code, out, err = evaluate(*words, "--config=tiny_fcn32s")
+        assert code == 2 and answer in err and "Traceback" not in err, err
+    code, _, err = evaluate(f"--network={whole}")
+    assert code == 2 and "--network needs --config=EXPERIMENT" in err
