@@ -5,7 +5,7 @@ Source:  the released configs of DeepLab v1 (train.prototxt, test.prototxt, solv
 Run:     python launch.py train --config=voc_deeplab --workdir=runs/voc_deeplab \
              --config.data.source_dir=VOC
 Expects: 0.5980 mean IoU on VOC2012 val without CRF (paper).  Ours: not yet run.
-Differs: see README, Differences from the original.
+Differs: see docs/design.md, Differences from the original.
 """
 
 from experiments import _released

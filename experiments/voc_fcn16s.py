@@ -4,7 +4,7 @@ Source:  voc-fcn16s/{net.py,solver.prototxt,solve.py} in shelhamer/fcn.berkeleyv
 Run:     python launch.py train --config=voc_fcn16s --workdir=runs/voc_fcn16s \
              --config.data.source_dir=VOC
 Expects: 0.650 mean IoU on seg11valid (authors' README).  Ours: not yet run.
-Differs: see README, Differences from the original.
+Differs: see docs/design.md, Differences from the original.
 """
 
 from experiments import _released

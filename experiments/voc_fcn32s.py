@@ -4,7 +4,7 @@ Source:  voc-fcn32s/{net.py,solver.prototxt} in shelhamer/fcn.berkeleyvision.org
 Run:     python launch.py train --config=voc_fcn32s --workdir=runs/voc_fcn32s \
              --config.data.source_dir=VOC
 Expects: 0.636 mean IoU on seg11valid (authors' README).  Ours: not yet run.
-Differs: see README, Differences from the original.
+Differs: see docs/design.md, Differences from the original.
 """
 
 from experiments import _released

@@ -4,7 +4,7 @@ Source:  voc-fcn8s-atonce/{net.py,solver.prototxt} in shelhamer/fcn.berkeleyvisi
 Run:     python launch.py train --config=voc_fcn8s_atonce --workdir=runs/voc_fcn8s_atonce \
              --config.data.source_dir=VOC
 Expects: 0.654 mean IoU on seg11valid (authors' README).  Ours: not yet run.
-Differs: see README, Differences from the original.
+Differs: see docs/design.md, Differences from the original.
 """
 
 from experiments import _released

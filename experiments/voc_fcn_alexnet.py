@@ -4,7 +4,7 @@ Source:  voc-fcn-alexnet/{net.py,solver.prototxt} in shelhamer/fcn.berkeleyvisio
 Run:     python launch.py train --config=voc_fcn_alexnet --workdir=runs/voc_fcn_alexnet \
              --config.data.source_dir=VOC
 Expects: 0.480 mean IoU on seg11valid (authors' README).  Ours: not yet run.
-Differs: see README, Differences from the original.
+Differs: see docs/design.md, Differences from the original.
 """
 
 from experiments import _released

@@ -1,7 +1,10 @@
-"""What documents show: the examples of docs/extending.md are added to the house, and work."""
+"""What documents show works: the examples of docs/extending.md, added to the house; the notebook."""
 
 import contextlib
+import json
+import os
 import re
+import subprocess
 import sys
 import types
 from functools import partial
@@ -163,3 +166,19 @@ def test_the_experiment_resolves(tmp_path):
     config = experiments.resolve(experiments.load_experiment(path, ROOT / "experiments")).config
     assert config["model"]["upsampling"] == "learned"
     assert config["loss"]["divide_by"] == "pixels"
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    cells = json.loads((ROOT / "docs/first_network.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert code.count("NUM_STEPS = 200") == 1  # a step is enough here
+    (tmp_path / "notebook.py").write_text(code.replace("NUM_STEPS = 200", "NUM_STEPS = 1"))
+    done = subprocess.run(
+        [sys.executable, "notebook.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mean IoU 0.0" in done.stdout and "vgg16_fcn8s {'run': 'notebook_fcn8s'" in done.stdout
