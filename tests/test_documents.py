@@ -1,10 +1,8 @@
-"""What documents show works: the examples of docs/extending.md, added to the house; the notebook."""
+"""What documents show works: the examples of docs/extending.md in the house, and the notebook."""
 
 import contextlib
 import json
-import os
 import re
-import subprocess
 import sys
 import types
 from functools import partial
@@ -18,6 +16,7 @@ from PIL import Image
 from fcn_jax.commands import door, experiments
 from fcn_jax.data import datasets
 from fcn_jax.data.batches import loader
+from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.errors import UserError
 from fcn_jax.models import networks, zoo
 from fcn_jax.models.zoo import MIN_WIDTH, MODELS, build, get_model
@@ -168,17 +167,40 @@ def test_the_experiment_resolves(tmp_path):
     assert config["loss"]["divide_by"] == "pixels"
 
 
-def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+class Drawings(datasets.Dataset):
+    """As many pictures as the shapes have, and much smaller."""
+
+    def source(self, split):
+        rng = np.random.default_rng(0)
+        return [
+            {
+                "id": str(number),
+                "image": rng.integers(0, 256, (32, 32, 3), np.uint8),
+                "label": rng.choice(np.array([0, 3, 5, 255], np.uint8), (32, 32)),
+            }
+            for number in range(100)
+        ]
+
+
+@pytest.mark.usefixtures("compile_fast", "plain_conv")
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     cells = json.loads((ROOT / "docs/first_network.ipynb").read_text())["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    assert code.count("NUM_STEPS = 200") == 1  # a step is enough here
-    (tmp_path / "notebook.py").write_text(code.replace("NUM_STEPS = 200", "NUM_STEPS = 1"))
-    done = subprocess.run(
-        [sys.executable, "notebook.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "mean IoU 0.0" in done.stdout and "vgg16_fcn8s {'run': 'notebook_fcn8s'" in done.stdout
+    assert code.count("NUM_STEPS = 200") == 1
+    small = ["--config.augment.crop_size=32", "--config.train.batch_size=4"]
+    small += ["--config.model.name=alexnet_fcn32s", "--config.model.width=0.03125"]
+    small += ["--config.model.fc_channels=4"]
+
+    def run(words, *, check):
+        assert words[:2] == [sys.executable, ROOT / "launch.py"] and check
+        words = [*map(str, words[2:]), *small]
+        assert door.main(words, experiments_dir=ROOT / "experiments") == 0
+
+    drawings = Drawings("shapes", SHAPES, ("train", "val"), builder=None)
+    monkeypatch.setitem(datasets.DATASETS, "shapes", lambda source_dir, data_dir: drawings)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.chdir(tmp_path)
+    code = code.replace("NUM_STEPS = 200", "NUM_STEPS = 1").replace("subprocess.run(", "run(")
+    exec(code, {"run": run})  # noqa: S102 (our own document)
+    told = capsys.readouterr().out
+    assert ", filed " in told and "alexnet_fcn32s {'run': 'notebook_fcn8s'" in told
