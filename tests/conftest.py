@@ -4,14 +4,9 @@ import gc
 import os
 from math import prod
 
-from jaxtyping import install_import_hook
+from tests import annotations
 
-# Before anything of fcn_jax is imported: a call that breaks an annotation, or an annotation that
-# lies about a call, is an error. As PEP 484 has it, an int may stand where a float is asked for.
-install_import_hook(
-    ["fcn_jax"],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
+annotations.install()  # before anything of fcn_jax is imported
 
 import flax.linen as nn
 import jax
