@@ -214,7 +214,8 @@ def resolve(experiment: Experiment, *, overrides: Iterable[tuple[str, str]] = ()
         if key in ("model.name", "data.name"):
             _leave_out(section, said, where)
     resolved = sections.resolve(said, where=where)
-    return Resolved(resolved, {k: v for k, v in sources.items() if k in sections.flatten(resolved)})
+    keys = sections.flatten(resolved)
+    return Resolved(resolved, {key: source for key, source in sources.items() if key in keys})
 
 
 def _translate(key: str, text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from fcn_jax.atomic_file import local_path
@@ -151,6 +151,7 @@ def find_keys(section: str, *, name: str = "") -> dict[str, Key]:
     return keys
 
 
+@cache
 def _keys_of(taker: Callable, *, but: tuple[str, ...]) -> dict[str, Key]:
     function = taker
     while isinstance(function, partial):

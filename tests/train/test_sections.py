@@ -20,7 +20,6 @@ GOLDEN = ROOT / "tests" / "goldens" / "experiments.json"
 
 
 @cache
-@cache
 def load(name: str) -> experiments.Experiment:
     return experiments.load_experiment(experiments.find_experiment(name, FOLDER), FOLDER)
 
@@ -30,6 +29,7 @@ def resolve(name: str) -> dict:
     return experiments.resolve(load(name)).config
 
 
+@cache
 def keys_of(name: str) -> dict[str, sections.Key]:
     config = resolve(name)
     keys = {
