@@ -57,15 +57,15 @@ _OTHER_FOLDER = "choose a folder that you may write to, or ask for the right"
 _ADVICE: Mapping[int, str] = {
     errno.ENOSPC: f"what was written before is whole: {_FREE_SPACE}",
     errno.EDQUOT: f"what was written before is whole: {_FREE_SPACE}",
-    errno.EFBIG: "what was written before is whole: this file system takes no file so large",
+    errno.EFBIG: "what was written before is whole: raise the limit (ulimit -f unlimited), or take "
+    "a file system for larger files",
     errno.EROFS: "nothing can be written there: choose another folder",
     errno.EACCES: _OTHER_FOLDER,
     errno.EPERM: _OTHER_FOLDER,
     errno.EMFILE: "raise the limit (ulimit -n 4096) and give the same command again",
     errno.ENFILE: "close other programs and give the same command again",
     errno.ENAMETOOLONG: "choose a shorter path",
-    errno.EIO: "what was written before is whole: look after the disk, or the network that it is "
-    "on",
+    errno.EIO: "what was written before is whole: check the disk, or the network that it is on",
     errno.ENOMEM: "what was written before is whole: close other programs, or take smaller batches",
 }
 # Libraries that write (tensorstore) put the system's words into errors of their own.

@@ -96,7 +96,7 @@ def _open_run(args: argparse.Namespace) -> _Subject:
     from fcn_jax.train.trained import load
 
     folder = RunFolder(args.workdir)
-    config = sections.resolve(folder.read_config(), where=str(folder.path))
+    config = sections.resolve(folder.read_config(), where=str(folder.path / "config.json"))
     _take_flags(args, config)
     check_options(**config["eval"])
     data = RunData(folder, say=partial(print, file=sys.stderr))

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from fcn_jax.train.run_folder import RunFolder
 
     folder = RunFolder(args.workdir)
-    config = sections.resolve(folder.read_config(), where=str(folder.path))
+    config = sections.resolve(folder.read_config(), where=str(folder.path / "config.json"))
     if args.source_dir:
         config["data"]["source_dir"] = args.source_dir
     step = find_step(folder, args.step)

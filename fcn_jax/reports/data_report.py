@@ -20,6 +20,8 @@ def make_report(experiment: str, config: dict[str, Any], checkup: Checkup) -> di
         if split not in checkup.splits:
             message = f"{experiment} needs the split {split!r}; this folder makes "
             message += ", ".join(checkup.splits) or "none"
+            key = "eval" if split == val else "train"
+            message += f"; add it, or name another one by --config.{key}.split=SPLIT"
             problems.append({"kind": "missing split", "message": message})
         elif (lack := checkup.find_lack(split)) and str(lack) not in map(str, checkup.problems):
             problems.append({"kind": lack.kind, "message": str(lack)})

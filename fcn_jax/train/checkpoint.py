@@ -92,7 +92,7 @@ class Checkpoints:
                 raise UserError(
                     f"checkpoint {step} was written to {self._folder}, and another {differing} is "
                     f"read from there; {self._describe_kept()}\n"
-                    "look after the disk, and give the same command again"
+                    "check the disk, and give the same command again"
                 )
             seal(self._folder / written)
             (self._folder / written).rename(self._folder / str(step))
@@ -229,11 +229,11 @@ class Checkpoints:
         """Makes the answer to damage: which checkpoint is whole, and how to go on from it."""
         others = [other for other in list_steps(self._folder) if other != step]
         whole = next(filter(self._is_whole, reversed(others)), None)
-        remove = f"after rm -r {shlex.quote(str(self._folder / str(step)))} training goes on from"
+        remove = f"remove the damaged one: rm -r {shlex.quote(str(self._folder / str(step)))}"
         way_out = (
-            f"no other checkpoint there is whole: {remove} step 0"
+            f"no other checkpoint there is whole; to train from the beginning, {remove}"
             if whole is None
-            else f"checkpoint {whole} is whole: step={whole} reads it, and {remove} there"
+            else f"checkpoint {whole} is whole: step={whole} reads it; to go on from it, {remove}"
         )
         return UserError(f"checkpoint {step} in {self._folder} is damaged: {damage}\n{way_out}")
 

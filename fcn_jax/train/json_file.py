@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def parse(text: bytes) -> dict[str, Any]:
     """
     try:
         return check(json.loads(text.decode()), {})
+    except UnicodeDecodeError:
+        raise ValueError("it is no UTF-8 text") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -69,8 +72,15 @@ def check(value: Any, form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def damaged(what: str | Path, error: Exception) -> UserError:
-    """Makes the answer to a damaged file."""
-    return UserError(f"{what} is damaged: {error}")
+    """Makes the answer to a damaged file of a run folder."""
+    file = Path(what)
+    way_on = "restore it from a copy, or train in another --workdir"
+    if file.parent.name == "eval":
+        folder = shlex.quote(str(file.parent.parent))
+        split, _, step = file.stem.rpartition("-")
+        way_on = f"python launch.py evaluate --workdir={folder} --split={split} --step={step} "
+        way_on += "writes it anew"
+    return UserError(f"{what} is damaged: {error}\n{way_on}")
 
 
 def write_json(file: Path, value: Any) -> None:

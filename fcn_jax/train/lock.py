@@ -35,10 +35,11 @@ def lock_folder(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
-        reason = f"{file} is a file" if file else error.strerror
+        if not file:
+            raise
         raise UserError(
-            f"{folder} cannot be a folder: {reason}; choose another --workdir"
-        ) from None
+            f"{folder} cannot be a folder: {file} is a file; choose another --workdir"
+        ) from error
     try:
         with hold(folder / LOCK_FILE, on_held=refuse, on_unsupported=say):
             yield

@@ -19,12 +19,13 @@ No other file knows these names, but for `checkpoint` and `lock`, which have the
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fcn_jax.atomic_file import LEFTOVER, local_path, replacing
 from fcn_jax.data.labels import LabelSet
@@ -52,9 +53,13 @@ def open_picture(file: Path) -> Image.Image:
         picture = Image.open(file)
         picture.load()
     except (OSError, ValueError, SyntaxError) as error:
+        told = "it is no picture" if isinstance(error, UnidentifiedImageError) else error
+        samples = next(folder for folder in file.parents if folder.name == "samples")
+        step = file.stem.rpartition(".pred-")[2]
         raise UserError(
-            f"{file} is damaged: {error}\npython launch.py evaluate --workdir={file.parents[2]} "
-            "--step=NUMBER writes it anew"
+            f"{file} is damaged: {told}\npython launch.py evaluate "
+            f"--workdir={shlex.quote(str(samples.parent))} "
+            f"--step={step if step.isdecimal() else 'NUMBER'} writes it anew"
         ) from error
     return picture
 
@@ -104,7 +109,7 @@ class RunFolder:
         if not has_steps and not (log.exists() and log.stat().st_size):
             write_json(config_file, config)
             return
-        kept = resolve(self.read_config(), where=str(self.path))
+        kept = resolve(self.read_config(), where=str(self.path / "config.json"))
         refuse_other(self.path, kept, config)
 
     @property
@@ -125,7 +130,7 @@ class RunFolder:
 
         A key that is newer than the run has its default there.
         """
-        return list_conditions(resolve(self.read_config(), where=str(self.path)))
+        return list_conditions(resolve(self.read_config(), where=str(self.path / "config.json")))
 
     def read_run(self) -> dict[str, Any]:
         """Returns run.json."""

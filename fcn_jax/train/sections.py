@@ -254,9 +254,11 @@ def keys_of_section(
 def _missing(section: str, name: str, key: Key, where: str) -> UserError:
     meaning = f" ({key.meaning.rstrip('.')})" if key.meaning else ""
     wanted = annotations.describe(key.annotation)
+    # The config of a run takes no flags.
+    flag = f", or with --config.{section}.{name}=VALUE" if not where.endswith(".json") else ""
     return UserError(
         f"{where} lacks {section}.{name}{meaning}; wanted {wanted}\n"
-        f"say it in section {section!r}, or with --config.{section}.{name}=VALUE"
+        f"say it in section {section!r}{flag}"
     )
 
 

@@ -141,7 +141,7 @@ def load(path: str | Path, *, step: str | int = "best", labels: LabelSet | None 
 
 
 def _load_run(folder: RunFolder, step: str, labels: LabelSet | None) -> Trained:
-    config = sections.resolve(folder.read_config(), where=str(folder.path))
+    config = sections.resolve(folder.read_config(), where=str(folder.path / "config.json"))
     run, labels = folder.read_run(), labels or folder.read_labels()
     checkpoints = Checkpoints(folder.path / "checkpoints", read_only=True)
     with contextlib.closing(checkpoints):

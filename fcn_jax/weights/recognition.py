@@ -197,7 +197,7 @@ def _explain(network: str, source: Arrays) -> str:
     if other:
         return f"this is {words}, and no {TITLES[network]}; give --network={other}"
     if words:
-        return f"this is {words}"
+        return f"this is {words}\ntake a file of a network that is here: {', '.join(NAMINGS)}"
     near = {name: _find_nearest(name, source) for name in NAMINGS}
     nearest = max(near, key=lambda name: near[name].score)
     if near[nearest].score[0] < MIN_LIKENESS:

@@ -87,11 +87,17 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
             "as dense float32 tensors"
         ) from error
     except RecursionError as error:
-        raise UserError(f"{path} is no sound .pth file: it is nested too deeply") from error
+        raise _broken(path, "it is nested too deeply") from error
     except Exception as error:
         # Of any kind: what a broken pickle or archive leads to is not foreseeable.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{path} is no sound .pth file: {reason}") from error
+        raise _broken(path, reason) from error
+
+
+def _broken(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path} is no sound .pth file: {reason}; get it again, or save model.state_dict() anew"
+    )
 
 
 def _find_state(content: Any) -> tuple[Any, dict[str, Any]]:

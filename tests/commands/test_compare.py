@@ -293,5 +293,5 @@ def test_empty_picture_is_told(launch, make_run, tmp_path):
     picture = next((run / "samples" / "val").glob("*.pred-1000.png"))
     picture.write_bytes(b"")
     code, _, err = launch("compare", run, f"--output={tmp_path / 'report'}")
-    assert code == 2 and err.startswith(f"error: {picture} is damaged: cannot identify image file")
-    assert err.endswith(f"evaluate --workdir={run} --step=NUMBER writes it anew\n")
+    assert code == 2 and err.startswith(f"error: {picture} is damaged: it is no picture")
+    assert err.endswith(f"evaluate --workdir={run} --step=1000 writes it anew\n")

@@ -164,7 +164,7 @@ REFUSALS = {
     "EACCES": "Permission denied: runs/a/eval.json\nchoose a folder that you may write to",
     "EMFILE": "Too many open files: runs/a/eval.json\nraise the limit (ulimit -n 4096)",
     "ENAMETOOLONG": "File name too long: runs/a/eval.json\nchoose a shorter path",
-    "EIO": "Input/output error: runs/a/eval.json\nwhat was written before is whole: look after",
+    "EIO": "Input/output error: runs/a/eval.json\nwhat was written before is whole: check the disk",
     "ETIMEDOUT": "Connection timed out: runs/a/eval.json\n",
 }
 

@@ -426,7 +426,7 @@ BROKEN = {
     "label of a JPEG in a TIFF": (
         do(remove("labels/c.png"), save_label("c.tif", compression="jpeg")),
         "label that is a JPEG",
-        r"c\.tif: this is a JPEG",
+        r"c\.tif: this TIFF holds a JPEG",
     ),
     "grey TIFF label of 4 bits": (
         do(
@@ -503,7 +503,7 @@ BROKEN = {
     "labels that are all black": (
         every_label(np.zeros_like),
         "labels of one class only",
-        "hold only class 'background'; there is nothing to tell apart",
+        "hold only class 'background'; no score could be wrong; move",
     ),
     "labels that are all void": (
         every_label(lambda label: np.full_like(label, 255)),

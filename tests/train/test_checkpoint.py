@@ -118,7 +118,7 @@ def test_flipped_bit_never_comes_back_as_a_value(checkpoints, tmp_path):
         except UserError as error:
             damaged += 1
             assert "checkpoint 1 in" in str(error) and "is damaged: " in str(error)
-            assert "\nno other checkpoint there is whole: after rm -r " in str(error)
+            assert "\nno other checkpoint there is whole; to train from" in str(error)
         try:
             assert checkpoints.find_step("best") == 1
         except UserError as error:
@@ -145,8 +145,8 @@ def test_damage_is_told_from_another_network(checkpoints, tmp_path, content):
         checkpoints.score(step, score)
     (tmp_path / "2" / "state" / "manifest.ocdbt").write_bytes(content)
     message = (
-        r"checkpoint 2 in .* is damaged: [^\n]*\ncheckpoint 1 is whole: step=1 reads it, and after "
-        r"rm -r .*/2 training goes on from there"
+        r"checkpoint 2 in .* is damaged: [^\n]*\ncheckpoint 1 is whole: step=1 reads it; to go on "
+        r"from it, remove the damaged one: rm -r .*/2$"
     )
     for read in (
         lambda: checkpoints.restore(2, like=make_state(0.0)),

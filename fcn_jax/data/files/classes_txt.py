@@ -94,7 +94,10 @@ def _find_mistakes(
                 yield line, f"{is_on.format(value)} {twin.where} as well"
     for line in classes:
         if not line.name or not line.name.isprintable():
-            yield line, f"the name {line.name!r} is empty or has signs that do not print"
+            yield (
+                line,
+                f"the name {line.name!r} is empty or has signs that do not print; remove them",
+            )
         if line.number is not None and not 0 <= line.number < IGNORE_LABEL:
             yield (
                 line,

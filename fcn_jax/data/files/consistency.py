@@ -96,7 +96,10 @@ def find_lack(
         return None
     ignore_label = labels.ignore_label
     held = [f"class {labels.names[number]!r}" for number in present]
-    hint = "there is nothing to tell apart, and no score could be wrong"
+    hint = (
+        "no score could be wrong; move images with other classes into it, or split the images "
+        "otherwise"
+    )
     if counts[ignore_label]:
         held.append(f"unlabelled pixels ({ignore_label})")
         hint = f"if {ignore_label} is a class here, save it as that class's number"

@@ -92,8 +92,8 @@ def read_mat_array(path: Path, variable: str) -> Shaped[np.ndarray, "..."]:
     except (ValueError, OSError, struct.error, zlib.error) as error:
         reason, kind = f"damaged: {error}", "unreadable or damaged file"
     raise Problem(
-        f"{path}: cannot read {variable} from this file ({reason}); expected a MATLAB 5 file that "
-        "holds it, as MATLAB saves it with the option '-v7'",
+        f"{path}: cannot read {variable} from this file ({reason}); take the file from its "
+        f"source again, or save {variable} in MATLAB with the option '-v7'",
         kind=kind,
     )
 

@@ -183,9 +183,10 @@ def _refuse_label(path: Path, storage: Storage, *, has_colors: bool) -> Problem 
     mode, raw_mode = storage.mode, storage.raw_mode
     if storage.is_jpeg or storage.codec not in _LOSSLESS:
         name = "JPEG" if storage.is_jpeg else storage.format
+        what = f"this is a {name}" if storage.format != "TIFF" else f"this TIFF holds a {name}"
         return Problem(
-            f"{path}: this is a {name}, whatever its name, and its compression ({storage.codec}) "
-            "may change the numbers of labels; save labels as PNG, from the source",
+            f"{path}: {what}, and its compression ({storage.codec}) may change the numbers of "
+            "labels; save labels as PNG, from the source",
             kind=f"label that is a {name}",
         )
     one_number = "a label must store one class number per pixel (8-bit PNG of mode L or P)"
