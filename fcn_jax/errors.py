@@ -37,6 +37,11 @@ class MissingError(UserError, FileNotFoundError):
     """A file, a folder or a build that should be there is not."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun, such as '1 image' and '2 images'."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns '; did you mean X?' for the known word nearest to `word`, '' if none is near.
 

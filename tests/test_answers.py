@@ -394,7 +394,7 @@ ROWS = [
         "class 1 is 'cat' in runs [v2]/tiny and 'dog' in this network ... --config.init.skip="),
     Row("A2", "a label edited, and trained on",
         instead_of("labels", "a.png", pillow(LABEL)), f"{RESUME} --config.train.num_steps=3", 2,
-        "the data of runs [v2]/tiny are others now: fingerprint ... --accept_data"),
+        "the data of runs [v2]/tiny have changed: fingerprint ... --accept_data"),
     Row("A2", "a label edited, and scored",
         instead_of("labels", "c.png", pillow(LABEL)), EVALUATE, 0,
         "warning: the data of runs [v2]/tiny have changed since it was trained, those of val"),
@@ -448,14 +448,14 @@ ROWS = [
         "name one class, and no score could be wrong ... Name a second one"),
     Row("A6", "a split of one class",
         every_label(lambda label, number: label * 0 if number in (2, 5) else label), CHECK, 1,
-        "the 2 labels of val hold only class 'background' ... move images"),
+        "all labels of val (2) hold only class 'background' ... move images"),
     Row("A6", "masks of 0 and 1 among those of 0 and 255",
         do(write_classes("no", "yes"), every_label(
             lambda label, number: np.uint8(label > 0) * np.uint8(1 if number == 2 else 255))),
         CHECK, 1, "a.png holds 255 beside one class, and ... c.png several classes and no 255"),
     Row("A7", "an image replaced by one of the same size in the same second",
         replaced_in_the_same_second, f"{RESUME} --config.train.num_steps=3", 2,
-        "the data of runs [v2]/tiny are others now"),
+        "the data of runs [v2]/tiny have changed"),
     Row("A9", "a learning rate beyond all bounds",
         nothing, f"{TRAIN} --config.optim.learning_rate=1e38", 2,
         "step 2 of new is not finite: loss nan, gradient norm nan, learning rate 1e+38 ... "
@@ -471,7 +471,7 @@ ROWS = [
         "new is being trained by process ... wait for it or stop it, or choose another --workdir"),
     Row("B2", "a closed ssh in the middle of an evaluation",
         signal_in_evaluation(signal.SIGHUP), TRAIN, 130,
-        "SIGHUP: stopping after this step: saving ... (once more: at once) ... "
+        "SIGHUP: stopping after this step: saving ... (a second one ends it at once, unsaved) ... "
         "stopped at step 2; the same command goes on from there"),
     Row("B2", "and the evaluation is made up for",
         unscored, RESUME, 0, "going on from step 2 ... step 2: val mean IoU"),
@@ -577,7 +577,7 @@ ROWS = [
     Row("D4", "what an evaluation shows in a pipe",
         nothing, EVALUATE, 0, "2 images of custom val; compiling for each size ... val 2/2"),
     Row("D5", "the source folder is gone",
-        remove("mine"), EVALUATE, 0, "is gone ... read instead: what was built of it"),
+        remove("mine"), EVALUATE, 0, "is gone: what was built of it is read instead"),
     Row("D5", "the build as well",
         remove("mine", "built"), EVALUATE, 2,
         "the data of runs [v2]/tiny are gone: ... say where they are now: --source_dir=FOLDER"),

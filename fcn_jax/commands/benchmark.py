@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fcn_jax.commands import experiments
-from fcn_jax.errors import UserError
+from fcn_jax.errors import UserError, counted
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -136,7 +136,7 @@ def _time_evaluation(config: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"again {again.eval_s:.2f} s (the better of two), "
         f"{again.num_images / again.eval_s:.2f} images/s: "
-        f"{again.num_images} images of {len(again.shapes)} padded shapes"
+        f"{counted(again.num_images, 'image')} of {counted(len(again.shapes), 'padded shape')}"
     )
     network_s = (
         sum(n * _time_network(model, initial, size=size) for size, n in again.shapes.items())

@@ -39,8 +39,12 @@ python launch.py compare runs/* --split=test --step=best --title="Skips against 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder; the first is the base")
-    parser.add_argument("--output", default="report", metavar="FOLDER", help="default: report")
-    parser.add_argument("--split", default="val", help="default: val")
+    parser.add_argument(
+        "--output", default="report", metavar="FOLDER", help="folder to write (default: report)"
+    )
+    parser.add_argument(
+        "--split", default="val", help="split whose scores are compared (default: val)"
+    )
     parser.add_argument(
         "--step", default="last", help="last (default), best (highest mean IoU) or a number"
     )

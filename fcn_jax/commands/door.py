@@ -1,9 +1,9 @@
 """From a command line to a command, and from an exception to an exit code.
 
-Exit codes: 0 done, 1 a bug of ours (with its traceback) or problems that a command was asked to
-look for, 2 a mistake of the user's (`UserError`) or a refusal of the system (one or two lines that
-start with `error: `; `--debug` adds the traceback), 130 stopped by a signal: the same command goes
-on from there.
+Exit codes: 0 done, 1 what nobody foresaw (with its traceback) or problems that a command was asked
+to look for, 2 a mistake of the user's (`UserError`) or a refusal of the system (one or two lines
+that start with `error: `; `--debug` adds the traceback), 130 stopped by a signal: the same command
+goes on from there.
 
 Command modules are imported only when they run: `list` and `--help` must not wait for jax.
 """
@@ -52,7 +52,7 @@ PROGRAM = "python launch.py"  # as all texts call it
 _COMMANDS_DIR = Path(__file__).resolve().parent
 
 _FREE_SPACE = "free some space (df -h) and give the same command again"
-_OTHER_FOLDER = "choose a folder that you may write to, or ask for the right"
+_OTHER_FOLDER = "choose another path, or ask for the right to read and write there"
 # What to do about what the system refuses. Files are written beside their place and moved there.
 _ADVICE: Mapping[int, str] = {
     errno.ENOSPC: f"what was written before is whole: {_FREE_SPACE}",
@@ -106,8 +106,9 @@ def _answer(
             traceback.print_exc()
         if answer is None:
             print(
-                f"this is a bug of fcn_jax {__version__}, not a mistake of yours: please report it "
-                "with the lines above",
+                "the lines above say where it happened: if that is code of your own, mend it "
+                "there; "
+                f"if not, it is a bug of fcn_jax {__version__}: please report it with these lines",
                 file=sys.stderr,
             )
             return 1
@@ -170,7 +171,10 @@ def _run(
     parser = _make_parser(name, command, program=program)
     words, overrides = experiments.split_overrides(words)
     if overrides and not parser.get_default("takes_config"):
-        raise UserError(f"{name} takes no experiment: --config.{overrides[0][0]} is refused")
+        raise UserError(
+            f"{name} takes no experiment: leave --config.{overrides[0][0]} out; see "
+            f"{program} {name} --help"
+        )
     args, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         _refuse(unknown, name, parser)

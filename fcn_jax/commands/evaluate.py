@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fcn_jax.atomic_file import local_path
 from fcn_jax.commands import experiments, looks
-from fcn_jax.errors import MissingError, UserError
+from fcn_jax.errors import MissingError, UserError, counted
 
 if TYPE_CHECKING:
     from fcn_jax.data.datasets import Dataset
@@ -54,7 +54,7 @@ class _Subject(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     looks.add_network_arguments(parser, default_step="last")
     experiments.add_config_argument(parser, required=False)
-    parser.add_argument("--split", help="of the data set; the experiment's own if left out")
+    parser.add_argument("--split", help="split of the data set; the experiment's own if left out")
     parser.add_argument(
         "--output", metavar="FOLDER", help="with --network: where to write counts and samples"
     )
@@ -181,7 +181,7 @@ def _score(
         count_compilations() as compilations,
     ):
         progress.say(
-            f"{devices.count} x {devices.kind}: {evaluator.num_images} images of "
+            f"{devices.count} x {devices.kind}: {counted(evaluator.num_images, 'image')} of "
             f"{subject.dataset.name} {section['split']}; compiling for each size ..."
         )
         if not how:
@@ -307,8 +307,8 @@ def _print(report: dict, name: str) -> None:
         f"(convention {report['convention']})",
         soft_wrap=True,
     )
-    shapes = f"{report['num_shapes']} shape{'s' * (report['num_shapes'] != 1)}"
-    console.print(f"{report['num_images']} images in {report['eval_s']} s, {shapes}")
+    shapes = counted(report["num_shapes"], "shape")
+    console.print(f"{counted(report['num_images'], 'image')} in {report['eval_s']} s, {shapes}")
 
 
 def _file_details(report: dict, images, file) -> None:

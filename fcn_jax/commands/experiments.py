@@ -118,12 +118,16 @@ def load_experiment(path: Path, experiments_dir: Path) -> Experiment:
         except (Exception, SystemExit) as error:
             raise UserError(f"experiment {path.stem} fails: {_where(error, path)}") from error
     if not hasattr(module, "get_config"):
-        raise UserError(f"{path} is no experiment: it has no get_config()")
+        raise UserError(
+            f"{path} is no experiment: it has no get_config(); docs/extending.md shows one"
+        )
     if isinstance(returned, ConfigDict):
         title = (module.__doc__ or "").strip().split("\n")[0].rstrip(".")
         return Experiment(path.stem, title, config)
     kind = type(returned).__name__
-    raise UserError(f"get_config() of {path} gave {kind}; wanted ml_collections.ConfigDict")
+    raise UserError(
+        f"get_config() of {path} gave {kind}; it has to return an ml_collections.ConfigDict"
+    )
 
 
 @contextlib.contextmanager

@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     names = experiments.experiment_names(args.experiments_dir)
     if not names:
-        raise MissingError(f"no experiments in {args.experiments_dir}")
+        raise MissingError(
+            f"no experiments in {args.experiments_dir}: launch.py has to lie beside its "
+            "experiments/"
+        )
     chosen = [name for name in names if args.word in name]
     if not chosen:
         hint = did_you_mean(args.word, names)

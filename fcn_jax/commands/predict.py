@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fcn_jax.commands import looks
-from fcn_jax.errors import UserError
+from fcn_jax.errors import UserError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     todo = [photo for photo in photos if not folder.is_done(photo)]
     done = len(photos) - len(todo)
     if done:
-        print(f"{done} of {len(photos)} pictures are done already", file=sys.stderr)
+        print(f"{done} of {counted(len(photos), 'picture')} are done already", file=sys.stderr)
     with (
         Progress() as progress,
         Interruption(progress),
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     places = [folder.masks, folder.overlays, folder.probabilities]
     count = len(todo) - len(work.broken)
     print(
-        f"{count} picture{'s' * (count != 1)} segmented: "
+        f"{counted(count, 'picture')} segmented: "
         f"{', '.join(str(place) for place in places if place)}"
     )
     if todo:

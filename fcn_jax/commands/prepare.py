@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fcn_jax.commands import experiments
-from fcn_jax.errors import UserError
+from fcn_jax.errors import UserError, counted
 
 HELP = "build the data set of an experiment; a finished build is only checked, image by image"
 EXAMPLES = """\
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     for remark in dataset.remarks:
         print(f"  remark: {remark}")
     for split, source in sources.items():
-        print(f"  {split}: {len(source)} images, from {_read_all(source, split)}")
+        print(f"  {split}: {counted(len(source), 'image')}, from {_read_all(source, split)}")
         dataset.check_classes(split)
     for folder in dataset.find_folders():
         print(f"in {folder}  ({_mebibytes(folder):.0f} MiB)")
@@ -54,7 +54,10 @@ def run(args: argparse.Namespace) -> None:
 def _read_all(source, split: str) -> str:
     """Reads every pair of a split, which finds any damage; returns the first and the last id."""
     if not len(source):
-        raise UserError(f"the split {split!r} is empty")
+        raise UserError(
+            f"the split {split!r} has no image; add some, or choose another one "
+            "(--config.train.split, --config.eval.split)"
+        )
     with ThreadPoolExecutor() as pool:  # decoding lets go of the lock of the interpreter
         ids = list(pool.map(lambda index: source[index]["id"], range(len(source))))
     return " to ".join(dict.fromkeys((ids[0], ids[-1])))

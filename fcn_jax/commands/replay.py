@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     output = args.output and Path(args.output)
     if output and (output.suffix != ".json" or not output.parent.is_dir()):
-        raise UserError(f"--output={output} must end in .json, in a folder that there is")
+        raise UserError(f"--output={output} must be a .json file in a folder that exists")
 
     from fcn_jax.atomic_file import write_text
     from fcn_jax.reports.replay import describe, to_dict

@@ -23,6 +23,7 @@ from fcn_jax.data.files.problems import Problem, name_some
 from fcn_jax.data.files.storage import UPRIGHT
 from fcn_jax.data.files.survey import Place, Survey
 from fcn_jax.data.labels import Color, LabelSet
+from fcn_jax.errors import counted
 
 NUM_THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes without the lock of the interpreter
 
@@ -197,17 +198,17 @@ def _find_oddities(lists: Mapping[str, Sequence[Facts | None]], labels: LabelSet
     remarks = []
     for title, odd in [
         (
-            "are stored turned (EXIF) and are read as they are stored, as their labels are",
+            "stored turned (EXIF), and read as they are stored, as their labels are",
             [facts for facts in every if facts.orientation != UPRIGHT],
         ),
         (
-            "have transparency, which is dropped",
+            "with transparency, which is dropped",
             [facts for facts in every if facts.image_kind.endswith("A")],
         ),
     ]:
         if odd:
             names = name_some([facts.pair.image_file.name for facts in odd])
-            remarks.append(f"{len(odd)} images {title}: {names}")
+            remarks.append(f"{counted(len(odd), 'image')} {title}: {names}")
     kinds = Counter(facts.label_kind for facts in every)
     if len(kinds - Counter(["MATLAB"] * kinds["MATLAB"])) > 1:
         parts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
@@ -215,14 +216,14 @@ def _find_oddities(lists: Mapping[str, Sequence[Facts | None]], labels: LabelSet
     blank = [facts for facts in every if not facts.counts[:255].any()]
     if blank:
         names = name_some([facts.pair.label_file.name for facts in blank])
-        remarks.append(f"{len(blank)} labels are void at every pixel: {names}")
+        remarks.append(f"{counted(len(blank), 'label')}, void at every pixel: {names}")
     for number, class_name in enumerate(labels.names):
         alone = [f for f in every if {number, labels.ignore_label} == {*f.values}]
         if alone:
             names = name_some([facts.pair.label_file.name for facts in alone])
             remarks.append(
-                f"{len(alone)} labels hold only class {class_name!r} and void "
-                f"({labels.ignore_label}): {names}"
+                f"{counted(len(alone), 'label')} of class {class_name!r} and void "
+                f"({labels.ignore_label}) alone: {names}"
             )
     return remarks
 

@@ -69,12 +69,15 @@ class LabelSet:
         """Returns the label set of these classes only, numbered in the order given."""
         unknown = [name for name in classes if name not in self.names]
         if unknown:
-            raise UserError(f"unknown classes {unknown}; known: {', '.join(self.names)}")
+            raise UserError(
+                f"data.classes: unknown classes {unknown}; known: {', '.join(self.names)}"
+            )
         if len(set(classes)) < len(classes):
-            raise UserError(f"classes {list(classes)} name a class twice")
+            raise UserError(f"data.classes={list(classes)} name a class twice; name each once")
         if len(classes) < 2:
             raise UserError(
-                f"classes {list(classes)} name one class, and no score could be wrong: pixels of "
+                f"data.classes={list(classes)} name one class, and no score could be wrong: "
+                "pixels of "
                 "all others become void. Name a second one, such as the background"
             )
         return LabelSet(

@@ -250,7 +250,8 @@ class Crop(nn.Module):
             ) from None
         if offset < 0 or (self.whole and short):
             raise UserError(
-                f"{self.name}: cannot cut {height}x{width} at {offset} out of {have[0]}x{have[1]}"
+                f"{self.name}: cannot cut {height}x{width} at {offset} out of {have[0]}x{have[1]}; "
+                "larger images are needed"
             )
         maps = blob.maps[:, offset : want[0], offset : want[1]]
         return blob.then(geometry.Crop(offset), maps)
@@ -261,7 +262,9 @@ class Fuse(nn.Module):
 
     def __call__(self, *blobs: Blob) -> Blob:
         if any(geometry.crop_offset(blob.paths[0], blobs[0].paths[0]) for blob in blobs):
-            raise UserError(f"{self.name}: the grids lie on different pixels")
+            raise UserError(
+                f"{self.name}: the units of these maps lie on different pixels; Crop one first"
+            )
         maps = reduce(jnp.add, (blob.maps for blob in blobs))
         return Blob(maps, geometry.covering(*(path for blob in blobs for path in blob.paths)))
 
@@ -271,7 +274,9 @@ class Concat(nn.Module):
 
     def __call__(self, *blobs: Blob) -> Blob:
         if any(geometry.crop_offset(blob.paths[0], blobs[0].paths[0]) for blob in blobs):
-            raise UserError(f"{self.name}: the grids lie on different pixels")
+            raise UserError(
+                f"{self.name}: the units of these maps lie on different pixels; Crop one first"
+            )
         maps = jnp.concatenate([blob.maps for blob in blobs], axis=-1)
         return Blob(maps, geometry.covering(*(path for blob in blobs for path in blob.paths)))
 

@@ -104,7 +104,7 @@ class ResNet(nn.Module):
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
         if self.depth not in RESNET_BLOCKS:
             known = ", ".join(map(str, RESNET_BLOCKS))
-            raise UserError(f"unknown model.depth={self.depth}; known: {known}")
+            raise UserError(f"unknown depth={self.depth} of a ResNet; known: {known}")
         holes = hole_algorithm(STRIDES, self.output_stride)
         conv1, maxpool = (
             same(kernel, stride=hole.stride, rate=hole.rate, ceil=self.ceil)

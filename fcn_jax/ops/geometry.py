@@ -90,7 +90,8 @@ def output_size(layer: Layer, size: Size) -> Size:
             count = (size + room) // stride + 1
             if not is_symbolic(size) and count < 1:
                 raise UserError(
-                    f"{size} pixels are too few for a window of {layer.extent} with pad {pad}"
+                    f"{size} pixels are too few for a window of {layer.extent} with pad {pad}; "
+                    "larger images or crops are needed"
                 )
             return count
         case Upscore(kernel, stride, pad):

@@ -8,7 +8,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from fcn_jax.errors import counted
+
 _MAX_SHOWN = 5  # messages of one kind, and padded shapes; the JSON file has all
+_MAX_ABSENT = 20  # names of classes
 
 
 def print_report(report: dict[str, Any], *, see_all: bool) -> None:
@@ -128,14 +131,16 @@ def _explain(report: dict[str, Any]) -> list[str]:
     for split, column in report["class_counts"].items():
         names = zip(report["class_names"], column["pixels"], strict=True)
         if absent := [name for name, pixels in names if not pixels]:
-            lines.append(f"No pixel in {split}: {', '.join(absent)}.")
+            shown = ", ".join(absent[:_MAX_ABSENT])
+            more = f" and {len(absent) - _MAX_ABSENT} more" * (len(absent) > _MAX_ABSENT)
+            lines.append(f"No pixel in {split}: {shown}{more}.")
         sets = column["value_sets"]
         if 1 < len(sets) <= _MAX_SHOWN:
             shown = [f"{s['labels']} hold {_show_values(s['values'])}" for s in sets]
             lines.append(f"Labels of {split}: {', '.join(shown)}.")
     unreadable = sum(list_["num_pairs"] - list_["num_readable"] for list_ in report["lists"])
     if unreadable:
-        lines.append(f"Left out of all numbers: {unreadable} pairs that cannot be read.")
+        lines.append(f"Left out of all numbers: {counted(unreadable, 'pair')} that cannot be read.")
     if baseline := report["baseline"]:
         lines.append(
             f"To beat: {baseline['class_name']!r} at every pixel of {val} scores mean IoU "
@@ -146,9 +151,9 @@ def _explain(report: dict[str, Any]) -> list[str]:
         shown = [f"{s['height']}x{s['width']} ({s['images']})" for s in shapes[:_MAX_SHOWN]]
         shown += [f"{len(shapes) - _MAX_SHOWN} more"] if len(shapes) > _MAX_SHOWN else []
         multiple = report["evaluation"]["size_multiple"]
-        plural = "shapes" if len(shapes) > 1 else "shape"
         lines.append(
-            f"Evaluation pads {val} to {len(shapes)} {plural} (images): {', '.join(shown)}; "
+            f"Evaluation pads {val} to {counted(len(shapes), 'shape')} (images): "
+            f"{', '.join(shown)}; "
             f"{report['evaluation']['padding_frac']:.1%} of the pixels are padding "
             f"(eval.size_multiple={multiple})."
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_jax.errors import MissingError, UserError
-from fcn_jax.train.json_file import Number, check_keys
+from fcn_jax.train.json_file import Number, check_keys, damaged
 from fcn_jax.train.run_folder import RunFolder
 
 SCORES = {
@@ -180,7 +180,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
             return names
-    raise UserError("a run folder is given twice")
+    raise UserError("a run folder is given twice; give each once")
 
 
 def common_samples(runs: Sequence[Run]) -> list[str]:
@@ -275,7 +275,7 @@ def _scores(evaluation: dict, key: str, path: Path) -> dict:
             raise ValueError(f"its {key} are of shape {counts.shape} for {num_classes} classes")
         return metrics.scores(counts, convention=evaluation["convention"])
     except (ValueError, TypeError, OverflowError, KeyError) as error:
-        raise UserError(f"{path} is damaged: {error}; evaluate again") from error
+        raise damaged(path, error) from error
 
 
 def _check_score(computed: float, stored: float | None, label: str, path: Path) -> None:
@@ -283,5 +283,5 @@ def _check_score(computed: float, stored: float | None, label: str, path: Path) 
     if not np.isclose(computed, stored, rtol=0, atol=_TOLERANCE, equal_nan=True):
         raise UserError(
             f"{path}: its counts give {label} {computed:.6f}, but it says {stored:.6f}\n"
-            "The file was changed, or a score was not computed from the counts: evaluate again."
+            "one of them was changed: remove the file and evaluate again"
         )

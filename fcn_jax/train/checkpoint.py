@@ -90,8 +90,8 @@ class Checkpoints:
                 )
             if differing := _find_differing(leaves, name_leaves(self._load(written))):
                 raise UserError(
-                    f"checkpoint {step} was written to {self._folder}, and another {differing} is "
-                    f"read from there; {self._describe_kept()}\n"
+                    f"checkpoint {step} does not come back from {self._folder} as it was written: "
+                    f"{differing} differs; {self._describe_kept()}\n"
                     "check the disk, and give the same command again"
                 )
             seal(self._folder / written)
@@ -192,7 +192,9 @@ class Checkpoints:
             if theirs != ours:
                 raise UserError(
                     f"checkpoint {step} in {self._folder} does not fit this network: {name} is "
-                    f"{theirs} there, {ours} here"
+                    f"{theirs} there, {ours} here\ngive the config.json that it was trained "
+                    "with, or "
+                    "train in another --workdir"
                 )
         return jax.tree.unflatten(jax.tree.structure(like), [there[name] for name in here])
 

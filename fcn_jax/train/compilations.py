@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import jax
 
+from fcn_jax.errors import counted
+
 _EVENT = "/jax/core/compile/backend_compile_duration"
 
 
@@ -22,7 +24,7 @@ class Compilations:
     compile_s: float = 0.0
 
     def __str__(self) -> str:
-        return f"compiled {self.count} programs in {self.compile_s:.1f} s"
+        return f"compiled {counted(self.count, 'program')} in {self.compile_s:.1f} s"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_jax.atomic_file import local_path
-from fcn_jax.errors import UserError
+from fcn_jax.errors import UserError, counted
 from fcn_jax.train.json_file import plain
 from fcn_jax.train.sections import NEUTRAL, PATHS, as_flag, flatten
 
@@ -46,7 +46,7 @@ def refuse_other(folder: Path, kept: Mapping[str, Any], config: Mapping[str, Any
         return
     key = differing[0]
     there, here = (repr(values[key]) if key in values else "not said" for values in (theirs, ours))
-    more = f" (and {len(differing) - 1} more keys differ)" if differing[1:] else ""
+    more = f" (and {counted(len(differing) - 1, 'more key')})" if differing[1:] else ""
     why = ""
     if differing == ["train.num_steps"] and is_longer:
         why = f"; optim.schedule={schedule} falls to its end there"

@@ -165,7 +165,10 @@ class Tally:
     def finish(self) -> Evaluation:
         """Returns what was counted."""
         if not self._counted:
-            raise UserError(f"there is no image to evaluate in the split {self._split}")
+            raise UserError(
+                f"there is no image to evaluate in the split {self._split}; choose another "
+                "eval.split"
+            )
         # Batches come as their shapes fill up, which depends on the size of a batch.
         ids = sorted(self._counted)
         counts = np.stack([self._counted[name][0] for name in ids])

@@ -99,7 +99,9 @@ class Interruption:
         if not self._acknowledged:
             self._acknowledged = self.requested = True
             when = "after this step: saving" if self._deferred else "before the first step"
-            self._progress.say(f"{number.name}: stopping {when} ... (once more: at once)")
+            self._progress.say(
+                f"{number.name}: stopping {when} ... (a second one ends it at once, unsaved)"
+            )
 
     def _end(self, number: signal.Signals) -> None:
         threading.Timer(_PATIENCE_S, os._exit, (_EXIT_CODE,)).start()

@@ -34,11 +34,17 @@ def label_params(params: Any, rules: Sequence[Any]) -> Any:
             if re.fullmatch(pattern, name):
                 used.add(pattern)
                 return value
-        raise UserError(f"no rule matches parameter {name!r}; rules: {[p for p, _ in rules]}")
+        raise UserError(
+            f"no pattern of optim.lr_multipliers or optim.decay_multipliers matches parameter "
+            f"{name!r} of {[p for p, _ in rules]}; end with a pattern for all others: ('.*', 1.0)"
+        )
 
     labels = jax.tree_util.tree_map_with_path(label, params)
     if dead := [pattern for pattern, _ in rules if pattern not in used]:
-        raise UserError(f"rules that match no parameter: {dead}")
+        raise UserError(
+            f"patterns of optim.lr_multipliers or optim.decay_multipliers that match no parameter: "
+            f"{dead}; remove them: the first pattern that matches counts"
+        )
     return labels
 
 
@@ -49,10 +55,12 @@ def _check_rule(rule: Any) -> None:
                 re.compile(pattern)
             except re.error as error:
                 raise UserError(
-                    f"{pattern!r} is no regular expression ({error}); one is 'backbone/.*'"
+                    f"{pattern!r} is no regular expression ({error}); write it as in 'backbone/.*'"
                 ) from error
         case _:
-            raise UserError(f"{rule!r} is no pair of a pattern and a number: ('backbone/.*', 0.1)")
+            raise UserError(
+                f"{rule!r} is no pair of a pattern and a number, such as ('backbone/.*', 0.1)"
+            )
 
 
 def make_optimizer(

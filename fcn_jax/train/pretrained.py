@@ -93,7 +93,11 @@ class Pretrained(NamedTuple):
         if not self.preprocess.is_close(ours.preprocess):
             differing["preprocess"] = name_preprocess(self.preprocess)
             if differing["preprocess"] is None:
-                raise UserError(f"{self.path} prepares images as no network: {self.preprocess}")
+                raise UserError(
+                    f"{self.path} expects images prepared as no network here does: "
+                    f"{self.preprocess}; "
+                    "import it anew, with --preprocess"
+                )
         return differing
 
     def check_classes(

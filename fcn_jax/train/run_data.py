@@ -62,10 +62,11 @@ class RunData:
         ours = self._in_own_colors(dataset)
         if not self._has_changed(dataset):
             return ours
-        difference = f"fingerprint {self._fingerprint} there and {dataset.fingerprint} here"
+        difference = f"fingerprint {self._fingerprint} then, {dataset.fingerprint} now"
         if accept:
             self._say(
-                f"the data of {self._run.path} are others now, which is accepted: {difference}"
+                f"the data of {self._run.path} have changed, which --accept_data accepts: "
+                f"{difference}"
             )
             return ours
         # Colours are part of what is fingerprinted, since they may be what labels are read by.
@@ -73,7 +74,7 @@ class RunData:
         if kept and has_same_pairs(dataset, kept, splits):
             return kept
         raise UserError(
-            f"the data of {self._run.path} are others now: {difference}\nrestore the files, or go "
+            f"the data of {self._run.path} have changed: {difference}\nrestore the files, or go "
             "on with the new ones by --accept_data, or train in another --workdir"
         )
 
@@ -111,7 +112,7 @@ class RunData:
     def _in_own_colors(self, dataset: Dataset) -> Dataset:
         if not self._has_colors or dataset.labels == self._labels:
             return dataset
-        self._say(f"the colours of the classes are others now; {self._run.path} keeps its own")
+        self._say(f"the colours of the classes have changed; {self._run.path} keeps its own")
         return dataclasses.replace(dataset, labels=self._labels)
 
     def _find(self, section: Mapping[str, Any]) -> Dataset:
@@ -125,7 +126,7 @@ class RunData:
             if kept := self._find_kept(section):
                 why = str(error).splitlines()[0].removesuffix("; expected")
                 why = why if folder.is_dir() else f"{source_dir} is gone"
-                self._say(f"{why}\nread instead: what was built of it, {kept.fingerprint}")
+                self._say(f"{why}: what was built of it is read instead ({kept.fingerprint})")
                 return kept
             if folder.is_dir():
                 raise

@@ -148,7 +148,9 @@ class RunFolder:
         raise UserError(
             f"{self.path} does not say which classes it has: its run.json is an old one, and "
             "it has not been evaluated\n"
-            f"python launch.py evaluate --workdir={self.path} notes them, from the data set"
+            f"python launch.py evaluate --workdir={shlex.quote(str(self.path))} notes them, "
+            "from the "
+            "data set"
         )
 
     def find_labels(self) -> LabelSet | None:

@@ -207,7 +207,7 @@ def _make_trained(
             raise UserError(
                 f"{path} does not fit its own network {section['name']}: {leaf} is "
                 f"{there.get(leaf, 'missing')} there, and {here.get(leaf, 'nothing')} in the "
-                "network; it was made by another version of the project, or changed by hand"
+                "network; it is of another version, or was changed by hand: export it again"
             )
     return Trained(model, variables, labels, section, **facts)
 

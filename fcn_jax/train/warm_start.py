@@ -7,6 +7,7 @@ Source: voc-fcn16s/solve.py in shelhamer/fcn.berkeleyvision.org, which copies by
 """
 
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -106,13 +107,14 @@ def check_source(*, workdir: str = "", weights: str = "", **options: Any) -> Non
             experiment = re.sub(r"[-_.]?seed[-_]?\d+$", "", folder.name)
         raise MissingError(
             f"init.workdir={workdir} has no checkpoint: train the stage before this one first\n"
-            f"python launch.py train --config={experiment} --workdir={workdir}"
+            f"python launch.py train --config={experiment} --workdir={shlex.quote(workdir)}"
         )
     if weights and not local_path(weights).exists():
         raise MissingError(
             f"init.weights={weights} is not there: make it from a released file, or start at "
             "random values with --config.init.weights=''\n"
-            f"python launch.py import_weights RELEASED_FILE --output={weights} --help"
+            "python launch.py import_weights RELEASED_FILE --network=NAME "
+            f"--output={shlex.quote(weights)}"
         )
 
 

@@ -72,7 +72,7 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     try:
         return _read_net(map_file(path))
     except ValueError as error:
-        raise UserError(f"{path} is not a whole caffemodel: {error}") from error
+        raise UserError(f"{path} is not a whole caffemodel: {error}; get it again") from error
 
 
 def read_binaryproto(path: str | Path) -> np.ndarray:

@@ -77,8 +77,8 @@ def _find_export_naming(arrays: Arrays, network: str, origin: str) -> Naming:
             fitting[naming] = len(leaves)
     if not backbone or not fitting:
         raise UserError(
-            f"this {network} has no counterpart with names of {origin}: neither batch norm in "
-            "Caffe's nets, nor groups in torchvision's AlexNet"
+            f"this {network} has no counterpart with names of {origin} (Caffe's nets have no batch "
+            "norm, torchvision's AlexNet has no groups); leave --names out, or give other ones"
         )
     return min(fitting, key=fitting.get)
 
@@ -99,5 +99,7 @@ def _same_groups(arrays: Arrays, naming: Naming) -> bool:
 def _head_path(leaf: str) -> str:
     path = layer_path(leaf)
     if not HEAD_LAYER.fullmatch(path):
-        raise UserError(f"{leaf} has no name elsewhere")
+        raise UserError(
+            f"{leaf} has no name elsewhere; leave --names out to export the network as it is"
+        )
     return path

@@ -75,7 +75,10 @@ def check_file(path: str | Path) -> Path:
     """Returns the path if a file with content is there."""
     path = local_path(path)
     if not path.exists():
-        raise MissingError(f"no file of weights at {path}")
+        raise MissingError(
+            f"no file of weights at {path}; give the path of a .caffemodel, .safetensors, .npz "
+            "or .pth"
+        )
     if not path.is_file():
         raise UserError(f"{path} is a folder; give the path of a file of weights")
     if path.stat().st_size == 0:
@@ -94,7 +97,9 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
         with safetensors.safe_open(path, framework="numpy"):
             buffer = map_file(path)
     except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is not a whole .safetensors file: {error}") from error
+        raise UserError(
+            f"{path} is not a whole .safetensors file: {error}; get it again"
+        ) from error
     begin = 8 + int.from_bytes(buffer[:8], "little")
     header = json.loads(buffer[8:begin].decode())
     metadata = header.pop("__metadata__", None) or {}
@@ -165,7 +170,9 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except Exception as error:  # of any kind, of a broken archive
-        raise UserError(f"{path} is a cut off or broken .npz or .pth file: {error}") from error
+        raise UserError(
+            f"{path} is a cut off or broken .npz or .pth file: {error}; get it again"
+        ) from error
     if any(name.endswith("data.pkl") for name in names):
         return read_state_dict(path)
     if not names or not all(name.endswith(".npy") for name in names):
@@ -175,7 +182,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
     except Exception as error:  # of any kind, of a broken archive
-        raise UserError(f"{path} is no sound .npz file: {error}") from error
+        raise UserError(f"{path} is no sound .npz file: {error}; get it again") from error
     if broken := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise UserError(f"{path} is no sound .npz file: {broken[0]} is no array")
     return arrays

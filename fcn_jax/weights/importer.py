@@ -149,7 +149,8 @@ def import_weights(
     notes = {
         f"it is {found.title}": True,
         naming.note: naming.note,
-        f"its images are prepared as {expected}, by its names; see --preprocess": by_names,
+        f"its images are taken to be prepared as {expected}'s (by its names); if not, give "
+        "--preprocess": by_names,
         release.note if release else "": is_whole and release and release.note,
         f"its network has model.skip_scales={scales}": is_whole and scales,
         f"left out of the file: {format_layers(left_out)}": left_out,

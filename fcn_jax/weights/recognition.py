@@ -192,7 +192,7 @@ def _split(
 def _explain(network: str, source: Arrays) -> str:
     """Says why a file does not hold a network, and what it holds."""
     if any(name.startswith("params/") for name in source):
-        return "it has been imported already, and can be used as it is"
+        return "it has been imported already: use it as it is, with --config.init.weights"
     words, other = recognise(source)
     if other:
         return f"this is {words}, and no {TITLES[network]}; give --network={other}"
@@ -202,7 +202,9 @@ def _explain(network: str, source: Arrays) -> str:
     nearest = max(near, key=lambda name: near[name].score)
     if near[nearest].score[0] < MIN_LIKENESS:
         return (
-            f"this is no {TITLES[network]}: {near[network].misfit}; it holds {format_names(source)}"
+            f"this is no {TITLES[network]}: {near[network].misfit}; it holds "
+            f"{format_names(source)}\n"
+            f"--network says which network the file is of: {', '.join(NAMINGS)}"
         )
     if nearest == network:
         return f"this is no {TITLES[network]}: {near[network].misfit}"

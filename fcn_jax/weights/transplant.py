@@ -113,20 +113,25 @@ def transplant(
         _check_pattern(pattern)
     paths = [*target, *source]
     if idle := [pattern for pattern in skip if not any(re.fullmatch(pattern, p) for p in paths)]:
-        raise UserError(f"skip={idle} match no leaf of the network, such as {next(iter(target))}")
+        raise UserError(
+            f"init.skip={idle} match no array of the network, such as {next(iter(target))}; a "
+            "pattern has "
+            "to match the whole name"
+        )
     skipped = {path for path in target if any(re.fullmatch(pattern, path) for pattern in skip)}
     leaves = {path: source[path] for path in target if path in source and path not in skipped}
     if not leaves:
         raise UserError(
-            f"the weights and the network have no leaf in common: {format_names(source)} there, "
-            f"{format_names(target)} here"
+            f"the weights and the network have no array in common: {format_names(source)} there, "
+            f"{format_names(target)} here\ntake weights of this network, or skip less"
         )
     for path, array in leaves.items():
         if array.shape != target[path].shape:
+            layer = re.escape(path.rpartition("/")[0])
             raise UserError(
                 f"{path} is {format_shape(array.shape)} in the weights and "
                 f"{format_shape(target[path].shape)} in the network; take weights of this network, "
-                "or skip the layer"
+                f"or skip the layer: init.skip='{layer}/.*'"
             )
     _check_backbone(target.keys(), source.keys(), skipped)
     rows = [
@@ -144,7 +149,8 @@ def _check_pattern(pattern: str) -> None:
         re.compile(pattern)
     except re.error as error:
         raise UserError(
-            f"skip: {pattern!r} is no regular expression ({error}); one is 'params/fc8/.*'"
+            f"init.skip: {pattern!r} is no regular expression ({error}); write it as in "
+            "'params/fc8/.*'"
         ) from error
 
 
@@ -165,7 +171,7 @@ def _check_backbone(
         if layer in shared:
             raise UserError(
                 f"{path} is only in the {side}: one has batch norm where the other has a bias; set "
-                "model.norm as the weights have it"
+                "--config.model.norm as the weights have it (none, batch, frozen)"
             )
         if layer.startswith("backbone/") and layer != BEFORE_CLASSIFIER:
             raise UserError(

@@ -29,7 +29,7 @@ MISTAKES = {
     "--config=camvid_fcn8s --confg.train.num_steps=3": "written --config.train.num_steps=VALUE",
     "--config=camvid_fcn8s --config.train.num_steps": "--config.train.num_steps needs a value",
     "--config.train.num_steps --config=camvid_fcn8s": "--config.train.num_steps needs a value",
-    "list --config.seed=3": "list takes no experiment: --config.seed is refused",
+    "list --config.seed=3": "list takes no experiment: leave --config.seed out; see",
     "list --config=camvid_fcn8s": "unknown flag --config of list",
     "--config=camvid_fcn8": "unknown experiment 'camvid_fcn8'; nearest: camvid_fcn8s",
     "--config=no/such/file.py": "unknown experiment 'no/such/file.py'",
@@ -161,7 +161,7 @@ REFUSALS = {
     "EDQUOT": "isk quota exceeded: runs/a/eval.json\nwhat was written before is whole: free",
     "EROFS": "Read-only file system: runs/a/eval.json\nnothing can be written there: choose "
     "another",
-    "EACCES": "Permission denied: runs/a/eval.json\nchoose a folder that you may write to",
+    "EACCES": "Permission denied: runs/a/eval.json\nchoose another path, or ask for the right",
     "EMFILE": "Too many open files: runs/a/eval.json\nraise the limit (ulimit -n 4096)",
     "ENAMETOOLONG": "File name too long: runs/a/eval.json\nchoose a shorter path",
     "EIO": "Input/output error: runs/a/eval.json\nwhat was written before is whole: check the disk",

@@ -191,8 +191,14 @@ def test_title_is_the_first_line_of_the_docstring(experiments_dir):
         ("def get_config():\n    return foo\n", r"bad\.py, line 2: NameError: name 'foo'"),
         ("import json\njson.loads('x')\n", r"bad\.py, line 2: JSONDecodeError"),
         ("x = 1\n", r"bad\.py is no experiment: it has no get_config\(\)"),
-        ("def get_config():\n    return {}\n", r"bad\.py gave dict; wanted ml_collections"),
-        ("def get_config():\n    return [1]\n", r"bad\.py gave list; wanted ml_collections"),
+        (
+            "def get_config():\n    return {}\n",
+            r"bad\.py gave dict; it has to return an ml_collections",
+        ),
+        (
+            "def get_config():\n    return [1]\n",
+            r"bad\.py gave list; it has to return an ml_collections",
+        ),
         (
             (
                 "from ml_collections import ConfigDict\n"

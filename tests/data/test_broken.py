@@ -275,7 +275,7 @@ BROKEN = {
     ),
     # classes.txt
     "empty classes.txt": (write("classes.txt", "\n"), "line of classes.txt", "names 0 classes"),
-    "one class": (write("classes.txt", "cat\n"), "line of classes.txt", "names 1 classes"),
+    "one class": (write("classes.txt", "cat\n"), "line of classes.txt", "names 1 class;"),
     "300 classes": (
         write("classes.txt", "".join(f"class{n}\n" for n in range(300))),
         "line of classes.txt",
@@ -555,12 +555,12 @@ ACCEPTED = {
     "palette image": (do(remove("images/c.jpg"), save_image("c.png", mode="P")), ""),
     "RGBA image": (
         do(remove("images/c.jpg"), save_image("c.png", mode="RGBA")),
-        r"1 images have transparency, which is dropped: c\.png",
+        r"1 image with transparency, which is dropped: c\.png",
     ),
     "PNG called jpg": (save_image("c.jpg", format="PNG"), ""),
     "image stored on its side with its label": (
         turned("c.jpg", 6),
-        r"1 images are stored turned \(EXIF\)",
+        r"1 image stored turned \(EXIF\)",
     ),
     "labels of all kinds": (
         do(
@@ -571,7 +571,7 @@ ACCEPTED = {
     ),
     "label that is void": (
         save_label("c.png", array=np.full_like(LABEL, 255)),
-        r"1 labels are void at every pixel: c\.png",
+        r"1 label, void at every pixel: c\.png",
     ),
     "same picture in another file format": (
         do(

@@ -41,11 +41,11 @@ def check(folder, **options):
 
 
 ONE_CLASS = {
-    "val": (lambda name: LABEL * (name not in VAL), "the 2 labels of val hold only class 'backg"),
-    "train": (lambda name: LABEL * (name in VAL), "the 4 labels of train hold only class 'backg"),
+    "val": (lambda name: LABEL * (name not in VAL), "all labels of val .2. hold only class 'backg"),
+    "train": (lambda name: LABEL * (name in VAL), "all labels of train .4. hold only class 'backg"),
     "val with void": (
         lambda name: np.where(name in VAL, 255 * LABEL, LABEL).astype(np.uint8),
-        "of val hold only class 'background' and unlabelled pixels .255.; if 255 is a class",
+        "of val .2. hold only class 'background' and unlabelled pixels .255.; if 255 is a class",
     ),
 }
 
@@ -96,7 +96,7 @@ def test_labels_that_number_classes_differently_are_refused(name, binary_dir, ge
 def test_label_with_one_class_and_void_is_remarked_on(custom_dir):
     Image.fromarray(LABEL * np.uint8(255)).save(custom_dir / "labels/a.png")
     assert check(custom_dir).remarks == [
-        "1 labels hold only class 'background' and void (255): a.png"
+        "1 label of class 'background' and void (255) alone: a.png"
     ]
 
 
@@ -107,7 +107,7 @@ def test_one_selected_class_is_refused(custom_dir, get_custom):
         check(custom_dir, classes=("cat",))
 
 
-MESSAGE = "the 2 labels of val hold only class 'background' and unlabelled pixels (255); if 255"
+MESSAGE = "all labels of val (2) hold only class 'background' and unlabelled pixels (255); if 255"
 
 
 @pytest.fixture

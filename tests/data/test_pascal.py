@@ -63,7 +63,7 @@ def test_every_split_holds_the_ids_that_its_definition_says(whole, get_voc):
 def test_images_that_two_splits_share_are_named(whole, get_voc):
     dataset = get_voc(whole).select(["background", "cat"])
     shared = dataset.find_shared("sbd_train", "val")
-    assert shared.startswith("1 images of the split val, such as bs, are in sbd_train too")
+    assert shared.startswith("val shares 1 image, such as bs, with sbd_train")
     assert dataset.find_shared("train_aug", "val") == ""
     assert dataset.find_shared("train", "train") == ""  # a score on what was trained on, as named
 
@@ -133,10 +133,10 @@ def test_unknown_split_is_refused(whole, get_voc):
 @pytest.mark.parametrize(
     ("part", "split", "name", "message"),
     [
-        ("voc2012", "train", "v", "splits train and val share 1 images, such as v"),
-        ("sbd", "val", "s2", "splits sbd_train and sbd_val share 1 images, such as s2"),
-        ("voc2011", "val", "t1", "splits train_aug and seg11valid share 1 images, such as t1"),
-        ("voc2011", "val", "a", "splits train_aug and seg11valid share 1 images, such as a"),
+        ("voc2012", "train", "v", "splits train and val share 1 image, such as v"),
+        ("sbd", "val", "s2", "splits sbd_train and sbd_val share 1 image, such as s2"),
+        ("voc2011", "val", "t1", "splits train_aug and seg11valid share 1 image, such as t1"),
+        ("voc2011", "val", "a", "splits train_aug and seg11valid share 1 image, such as a"),
     ],
 )
 def test_lists_that_leak_are_refused(part, split, name, message):

@@ -414,7 +414,7 @@ def test_get_model_rejects_layers_without_a_size(size):
 
 @pytest.mark.parametrize("name", ["resnet18_fcn8s", "resnet18_deeplab_largefov"])
 def test_resnets_reject_an_unknown_depth(name):
-    with pytest.raises(ValueError, match="unknown model.depth=152; known: 18, 34, 50, 101"):
+    with pytest.raises(ValueError, match="unknown depth=152 of a ResNet; known: 18, 34, 50, 101"):
         _init(_tiny(name, depth=152))
 
 

@@ -191,7 +191,7 @@ def test_state_that_cannot_be_read_back_does_not_count(checkpoints, tmp_path, mo
     for load, error in (
         (
             lambda name: {**read(name), "step": np.array(9, np.int32)},
-            "2 was written to .*, and another step is",
+            "2 does not come back from .* as it was written: step differs",
         ),
         (lambda name: 1 / 0, "division"),
     ):

@@ -374,7 +374,7 @@ def test_evaluation_files_say_what_was_counted(whole):
 def test_images_that_are_trained_on_are_not_scored(config, tiny_dataset, tmp_path, monkeypatch):
     leaky = dataclasses.replace(tiny_dataset, ids={"train": ["a", "b"], "val": ["b"]})
     monkeypatch.setitem(DATASETS, "tiny", lambda source_dir, data_dir: leaky)
-    with pytest.raises(ValueError, match="eval.split=val: 1 images of the split val, such as b"):
+    with pytest.raises(ValueError, match="eval.split=val: val shares 1 image, such as b"):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -471,7 +471,7 @@ def test_replayed_step_is_the_step_of_the_run(whole, tmp_path, capsys):
         (["--step=0"], r"--step=0: the newest step of .* is 6; give one of 1\.\.6"),
         (["--step=five"], "argument --step: invalid int value: 'five'"),
         (["--output=step.txt"], r"step.txt must end in \.json"),
-        (["--output=no/step.json"], "in a folder that there is"),
+        (["--output=no/step.json"], "in a folder that exists"),
     ],
 )
 def test_what_cannot_be_replayed_is_answered_in_a_line(whole, capsys, words, message):

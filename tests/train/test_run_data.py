@@ -129,21 +129,21 @@ def test_colours_alone_are_those_of_the_run(files, folder, resume, evaluate, sai
     (files / "classes.txt").write_text(RECOLORED)
     after = resume()
     assert (after.fingerprint, after.labels) == (before.fingerprint, before.labels)
-    assert said == [f"the colours of the classes are others now; {folder.path} keeps its own"]
+    assert said == [f"the colours of the classes have changed; {folder.path} keeps its own"]
     assert evaluate().labels == before.labels
     assert said[2].endswith("the images and labels of val are the same")
     relabel(files, "c")
-    with pytest.raises(UserError, match="are others now: fingerprint"):
+    with pytest.raises(UserError, match="have changed: fingerprint"):
         resume()
 
 
 def test_other_data_are_refused_unless_they_are_accepted(files, resume, said):
     relabel(files, "a")
-    with pytest.raises(UserError, match=r"others now: fingerprint \w+ there and \w+ here\n.*_data"):
+    with pytest.raises(UserError, match=r"have changed: fingerprint \w+ then, \w+ now\n.*_data"):
         resume()
     record = resume(accept=True).source("train")[0]
     assert record["id"] == "a" and (record["label"] == 1).all()
-    assert "which is accepted" in said[0]
+    assert "which --accept_data accepts" in said[0]
 
 
 def test_other_data_are_warned_of_where_they_are_scored(files, section, evaluate, said):
@@ -167,14 +167,14 @@ def test_files_that_are_gone_are_read_from_their_build(files, section, resume, e
         found = open_data().source("val")
         for index, label in enumerate(labels):
             np.testing.assert_array_equal(found[index]["label"], label)
-    assert said[0].startswith(f"{files} is gone\nread instead: ")
+    assert said[0].startswith(f"{files} is gone: what was built of it is read instead (")
 
 
 def test_an_emptied_folder_is_gone_as_well(files, evaluate, said):
     for name in ("images", "labels"):
         shutil.rmtree(files / name)
     assert len(evaluate().source("val")) == 2
-    assert "images is missing" in said[0] and "read instead" in said[0]
+    assert "images is missing" in said[0] and "is read instead" in said[0]
 
 
 def test_data_that_are_nowhere_are_told_with_what_was_looked_for(
@@ -243,4 +243,4 @@ def test_a_run_goes_on_and_notes_what_it_was_trained_on(
     monkeypatch.chdir(run)
     for command in ("evaluate", "replay"):
         assert door.main([command, f"--workdir={run}"], experiments_dir=tmp_path) == 0
-        assert "is gone\nread instead" in capsys.readouterr().err
+        assert "is gone: what was built of it is read instead" in capsys.readouterr().err

@@ -529,7 +529,7 @@ def test_import_rejects_numbers_that_are_not_finite(tmp_path, vgg16_layers):
 def test_import_rejects_its_own_result(tmp_path, vgg16_file):
     arrays, metadata, _ = import_weights(vgg16_file, "vgg16")
     write_safetensors(tmp_path / "vgg16.safetensors", arrays, metadata)
-    with pytest.raises(ValueError, match="it has been imported already, and can be used as it is"):
+    with pytest.raises(ValueError, match="it has been imported already: use it as it is"):
         import_weights(tmp_path / "vgg16.safetensors", "vgg16")
 
 

@@ -94,7 +94,7 @@ def test_last_layer_before_the_classifier_may_be_unused():
          "conv2/kernel is only in the network: the backbones differ"),
         (leaves(*BACKBONE), leaves(*BACKBONE, "params/backbone/conv2/kernel"),
          "conv2/kernel is only in the weights: the backbones differ"),
-        (leaves(*BACKBONE), leaves(*SCORE), "no leaf in common: params/score_fr/kernel, "),
+        (leaves(*BACKBONE), leaves(*SCORE), "no array in common: params/score_fr/kernel, "),
     ],
 )  # fmt: skip
 def test_transplant_rejects(target, source, message):
@@ -110,5 +110,5 @@ def test_transplant_rejects_what_is_no_pattern(pattern):
 
 
 def test_transplant_rejects_a_pattern_without_a_leaf():
-    with pytest.raises(ValueError, match=r"skip=\['score.\*'\] match no leaf"):
+    with pytest.raises(ValueError, match=r"skip=\['score.\*'\] match no array"):
         transplant(leaves(*BACKBONE), leaves(*BACKBONE), skip=["score.*", "params/.*"])

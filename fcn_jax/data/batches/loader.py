@@ -89,7 +89,9 @@ def train_batches(
     """
     _check_batch_size(batch_size, process_index, process_count)
     if len(source) == 0:
-        raise UserError("cannot train on an empty split: it has no image")
+        raise UserError(
+            "cannot train on an empty split: it has no image; choose another train.split"
+        )
     if crop_size < 1:
         raise UserError(f"augment.crop_size={crop_size} must be a positive number of pixels")
     scale_range = _check_range("augment.scale_range", scale_range, above=0)

@@ -67,7 +67,8 @@ def read_classes(file: Path, *, on_problem: OnProblem = refuse) -> Classes | Non
         if not 2 <= len(classes) <= IGNORE_LABEL:
             problems.append(
                 Problem(
-                    f"{file} names {len(classes)} classes; expected 2 to {IGNORE_LABEL}, one a "
+                    f"{file} names {len(classes)} class{'es' * (len(classes) != 1)}; expected 2 "
+                    f"to {IGNORE_LABEL}, one a "
                     "line, the background among them",
                     kind=KIND,
                 )
@@ -113,9 +114,9 @@ def _find_mistakes(
     numbered = any(line.number is not None for line in classes)
     for line in void:
         if line.number is not None and not -1 <= line.number <= IGNORE_LABEL:
-            yield line, f"the number {line.number} is outside of 8 bits"
+            yield line, f"the number {line.number} is outside 0..{IGNORE_LABEL}"
         if line.color and not any(other.color for other in classes):
-            yield line, f"{line.name!r} has a colour and the classes have none"
+            yield line, f"{line.name!r} has a colour and the classes have none; give all or none"
         elif line.color is None and line.number is None:
             index = lines.index(line)
             yield (

@@ -104,6 +104,6 @@ def find_lack(
         held.append(f"unlabelled pixels ({ignore_label})")
         hint = f"if {ignore_label} is a class here, save it as that class's number"
     return Problem(
-        f"the {num_labels} labels of {split} hold only {' and '.join(held)}; {hint}",
+        f"all labels of {split} ({num_labels}) hold only {' and '.join(held)}; {hint}",
         kind="labels of one class only",
     )

@@ -76,7 +76,12 @@ def list_pictures(folder: Path, on_problem: OnProblem) -> dict[str, Path]:
                 Problem(f"the name of {str(path)!a} is no UTF-8 text; rename it", kind="file name")
             )
         elif not path.is_file():
-            on_problem(MissingFile(f"{path} is no file (a broken link?)", kind="missing file"))
+            on_problem(
+                MissingFile(
+                    f"{path} is no file (a broken link?); put the file there, or remove this",
+                    kind="missing file",
+                )
+            )
         else:
             name = composed(path.relative_to(folder).with_suffix("").as_posix())
             twin = pictures.setdefault(name, path)

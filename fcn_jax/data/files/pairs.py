@@ -135,7 +135,11 @@ def _attempt(read: Callable, path: Path, on_problem: OnProblem):
     except Problem as problem:
         on_problem(problem)
     except FileNotFoundError:  # it was there when the folder was listed
-        on_problem(MissingFile(f"{path} is gone", kind="missing file"))
+        on_problem(
+            MissingFile(
+                f"{path} went away while it was read; give the command again", kind="missing file"
+            )
+        )
     return None
 
 

@@ -17,7 +17,7 @@ from fcn_jax.data.files.problems import Problem
 from fcn_jax.data.files.storage import Storage, decode, open_picture, to_png
 from fcn_jax.data.files.value_table import look_up
 from fcn_jax.data.labels import Color
-from fcn_jax.errors import UserError
+from fcn_jax.errors import UserError, counted
 
 # Raw modes, by Pillow's mode, that are unpacked number by number.
 _EXACT = {
@@ -287,7 +287,8 @@ def check_label(
         value, *others = np.flatnonzero(counts).tolist()
         nor = f", nor are {', '.join(map(str, others))}" if others else ""
         raise Problem(
-            f"{label_file}: label value {value} is not allowed ({counts[value]} pixels){nor}; "
+            f"{label_file}: label value {value} is not allowed "
+            f"({counted(int(counts[value]), 'pixel')}){nor}; "
             f"allowed are the classes 0..{num_classes - 1} and {void} for unlabelled",
             kind="label value outside the classes",
         )

@@ -203,7 +203,9 @@ def _name_damage(path: Path) -> Iterator[None]:
         ) from error
     except Exception as error:  # Pillow raises almost anything for a damaged file
         raise Problem(
-            f"{path}: cannot read this file as an image ({error})",
+            f"{path}: cannot read this file as an image ({error}); get it again, or remove it "
+            "and its "
+            "partner",
             kind="unreadable or damaged file",
         ) from error
 

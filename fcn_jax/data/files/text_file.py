@@ -14,6 +14,6 @@ def read_text(file: Path, on_problem: OnProblem, *, kind: str) -> str | None:
     try:
         text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        on_problem(Problem(f"{file} is no UTF-8 text ({error})", kind=kind))
+        on_problem(Problem(f"{file} is no UTF-8 text ({error}); save it as UTF-8", kind=kind))
         return None
     return re.sub(r"\r\n?", "\n", text)

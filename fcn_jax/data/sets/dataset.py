@@ -10,7 +10,7 @@ import numpy as np
 from fcn_jax.data.files.consistency import find_lack
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.source import Source
-from fcn_jax.errors import MissingError, UserError
+from fcn_jax.errors import MissingError, UserError, counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +78,9 @@ class Dataset:
             return ""
         free = [name for name, ids in self.ids.items() if {*ids}.isdisjoint(self.ids[trained])]
         return (
-            f"{len(shared)} images of the split {scored}, such as {min(shared)}, are in {trained} "
-            f"too, which is trained on; splits without such images: {', '.join(free) or 'none'}"
+            f"{scored} shares {counted(len(shared), 'image')}, such as {min(shared)}, with "
+            f"{trained}, "
+            f"which is trained on; splits that share none: {', '.join(free) or 'none'}"
         )
 
     def select(self, classes: Sequence[str]) -> "Dataset":

@@ -26,7 +26,7 @@ from fcn_jax.data.sets.builds import (
     make_config,
 )
 from fcn_jax.data.sets.dataset import Dataset
-from fcn_jax.errors import UserError
+from fcn_jax.errors import UserError, counted
 
 
 class FolderSet(abc.ABC):
@@ -194,7 +194,8 @@ class FolderReader:
         num_images = sum(map(len, config.ids.values()))
         records.build(
             self._open(config),
-            message=f"building {config.part} ({num_images} images) in {builder.data_dir} ...",
+            message=f"building {config.part} ({counted(num_images, 'image')}) in "
+            f"{builder.data_dir} ...",
         )
         return self._open(builder.builder_config)
 

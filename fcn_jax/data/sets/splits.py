@@ -22,6 +22,7 @@ from fcn_jax.data.files.survey import Part, Place, Survey
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets.dataset import Dataset
 from fcn_jax.data.sets.folder_set import FolderSet
+from fcn_jax.errors import counted
 
 Table = Mapping[int, int]  # the label of each value in the files
 
@@ -245,7 +246,8 @@ class PublishedSet(FolderSet):
             if shared:
                 on_problem(
                     Problem(
-                        f"{self.name}: the splits {first} and {second} share {len(shared)} images, "
+                        f"{self.name}: the splits {first} and {second} share "
+                        f"{counted(len(shared), 'image')}, "
                         f"such as {min(shared)}; a score on {second} would be wrong. Check the "
                         f"lists in {', '.join(sorted(folders))}",
                         kind="image in two splits",
