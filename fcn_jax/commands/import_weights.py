@@ -17,7 +17,9 @@ python launch.py import_weights VGG_ILSVRC_16_layers.caffemodel --network=vgg16 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help=".caffemodel, .safetensors, .npz or .pth")
     parser.add_argument(
-        "--network", required=True, help="vgg16, alexnet, resnet18, mobilenetv2 ..."
+        "--network",
+        required=True,
+        help="which one it is: vgg16, alexnet, resnet18, mobilenetv2 ...",
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the .safetensors to write")
     parser.add_argument(

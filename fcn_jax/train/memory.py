@@ -1,6 +1,9 @@
 """What a train step takes of memory at least, and how much there is of it."""
 
+import contextlib
+import math
 from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import psutil
 
@@ -8,12 +11,51 @@ from fcn_jax.errors import UserError
 from fcn_jax.models.layer_table import Row
 from fcn_jax.train.parallel import Devices
 
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+# Of each version, by its controllers: folder, limit, use, and what of that is cached files.
+_MEMORY_FILES = {
+    "": (".", "memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
 
 def free_bytes(devices: Devices) -> int:
     """Returns the bytes a device can give: all of an accelerator, what is free of a host."""
     if devices.memory_bytes is not None:
         return devices.memory_bytes
-    return psutil.virtual_memory().available // devices.count  # all in the one memory
+    groups = _OWN_GROUPS.read_text() if _OWN_GROUPS.exists() else ""  # Linux alone has it
+    free = min(psutil.virtual_memory().available, free_of_groups(groups, _CGROUPS))
+    return int(free) // devices.count  # all in the one memory
+
+
+def free_of_groups(groups: str, folder: Path) -> float:
+    """Returns the bytes that a container or a scheduler still gives; infinity without a limit.
+
+    Whoever takes more is killed without a word, however much is free of the machine. Cached files
+    count as used there, and are given up where memory is needed.
+
+    Args:
+        groups: Control groups of the process, of version 2 or 1, as /proc/self/cgroup has them.
+        folder: Where Linux shows control groups.
+    """
+    free = math.inf
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in _MEMORY_FILES:
+            continue
+        root, *names = _MEMORY_FILES[controllers]
+        group = PurePosixPath(path.lstrip("/"))  # the group and those around it all have a say
+        for place in (folder / root / each for each in (group, *group.parents)):
+            with contextlib.suppress(OSError, ValueError):  # no such files, or no limit: `max`
+                free = min(free, _free_of_group(place, *names))
+    return max(free, 0)
+
+
+def _free_of_group(place: Path, limit: str, used: str, cached: str) -> int:
+    lines = (place / "memory.stat").read_text().splitlines()
+    cached_bytes = sum(int(line.split()[1]) for line in lines if line.split()[0] == cached)
+    return int((place / limit).read_text()) - int((place / used).read_text()) + cached_bytes
 
 
 def least_step_bytes(rows: Sequence[Row], *, num_images: int, bytes_each: int, remat: bool) -> int:

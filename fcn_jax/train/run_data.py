@@ -132,7 +132,7 @@ class RunData:
                 raise
             there = folder.absolute()
             looked = there if str(there) == source_dir else f"{source_dir} (looked for {there})"
-            built = f", and no build {self._fingerprint} of it" * bool(self._fingerprint)
+            built = f", and no complete build {self._fingerprint} of it" * bool(self._fingerprint)
             raise MissingError(
                 f"the data of {self._run.path} are gone: there is no {looked}{built}\n"
                 "say where they are now: --config.data.source_dir=FOLDER"

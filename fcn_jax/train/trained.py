@@ -22,7 +22,7 @@ from PIL import Image
 
 from fcn_jax.atomic_file import local_path
 from fcn_jax.data.batches.transforms import pad_to
-from fcn_jax.data.files.pictures import read_image_file
+from fcn_jax.data.files.pictures import check_opened, read_image_file
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.models.zoo import MODELS, get_model, get_weight_options
@@ -220,6 +220,7 @@ def to_rgb(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
         # Of the same modes as a file.
         if image.mode not in ("RGB", "L", "P", "RGBA"):
             raise UserError(f"a picture of mode {image.mode} is not supported; convert it to RGB")
+        check_opened(image)
         return np.asarray(image.convert("RGB"))
     array = np.asarray(image)
     channels = array.shape[2:]

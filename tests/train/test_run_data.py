@@ -185,7 +185,7 @@ def test_data_that_are_nowhere_are_told_with_what_was_looked_for(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingError) as error:
         evaluate(source_dir="mine")
-    assert f"there is no mine (looked for {files}), and no build" in str(error.value)
+    assert f"there is no mine (looked for {files}), and no complete build" in str(error.value)
 
 
 @pytest.mark.parametrize("extra", [[], ["--source_dir=elsewhere"]])

@@ -1,6 +1,7 @@
 """A trained network needs no data set, and says what its run said."""
 
 import dataclasses
+import io
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 
 from fcn_jax.commands import door
 from fcn_jax.data.labels import LabelSet
+from fcn_jax.errors import UserError
 from fcn_jax.inference import scoring
 from fcn_jax.models.zoo import MODELS, get_model
 from fcn_jax.train import loop
@@ -19,6 +21,7 @@ from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.trained import load, to_rgb
 from fcn_jax.weights.files import write_safetensors
 from fcn_jax.weights.network_file import make_metadata
+from tests.data.picture_writers import png
 from tests.train.conftest import SHAPES, make_config
 
 pytestmark = pytest.mark.usefixtures("one_device", "plain_conv")
@@ -135,6 +138,30 @@ def test_pictures_are_read_as_training_reads_them(image, tmp_path):
 def test_predict_rejects_what_is_no_image(net, image, message):
     with pytest.raises(ValueError, match=message):
         net.predict(image)
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_opened_file_is_refused_as_the_file_is(tmp_path, decoded):
+    """Pillow drops 8 of 16 bits, and its picture looks like any other."""
+    data = png(np.full((4, 5, 3), 257 * 7), 16)
+    (tmp_path / "deep.png").write_bytes(data)
+    opened = [Image.open(tmp_path / "deep.png")]
+    if decoded:
+        opened[0].load()
+    else:
+        opened.append(Image.open(io.BytesIO(data)))
+    for picture in opened:
+        with pytest.raises(UserError, match="mode RGB is not supported .more than 8 bits"):
+            to_rgb(picture)
+
+
+def test_opened_file_of_8_bits_is_read_as_the_file_is(image, tmp_path):
+    for name in ("a.png", "a.webp", "a.bmp"):
+        Image.fromarray(image).save(tmp_path / name, lossless=True)
+        with Image.open(tmp_path / name) as opened:
+            np.testing.assert_array_equal(to_rgb(opened), to_rgb(tmp_path / name))
+        with Image.open(io.BytesIO((tmp_path / name).read_bytes())) as opened:
+            np.testing.assert_array_equal(to_rgb(opened), to_rgb(tmp_path / name))
 
 
 def test_save_rejects_a_name_that_is_not_the_formats(net, tmp_path):

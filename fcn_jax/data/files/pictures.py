@@ -14,7 +14,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from fcn_jax.data.files.problems import Problem
-from fcn_jax.data.files.storage import Storage, decode, open_picture, to_png
+from fcn_jax.data.files.storage import Storage, decode, open_picture, read_storage, to_png
 from fcn_jax.data.files.value_table import look_up
 from fcn_jax.data.labels import Color
 from fcn_jax.errors import UserError, counted
@@ -126,12 +126,25 @@ def read_image_size(path: Path) -> tuple[int, int]:
         return picture.height, picture.width
 
 
+def check_opened(picture: Image.Image) -> None:
+    """Raises the Problem that `read_image_file` has with the file of a picture of Pillow's.
+
+    Pillow shows colours of 16 bits as 8, and nothing in its pixels tells. The file does, if it is
+    still there or not decoded yet.
+    """
+    path = Path(getattr(picture, "filename", "") or "this picture")
+    if path.is_file():
+        with open_picture(path, None) as (_, storage):
+            _check_image(path, storage)
+    elif getattr(picture, "tile", None):
+        _check_image(path, read_storage(picture))
+
+
 def _check_image(path: Path, storage: Storage) -> None:
     if storage.raw_mode not in _SHOWN.get(storage.mode, ()) or storage.oddity:
         raise Problem(
-            f"{path}: image mode {storage.mode} is not supported ({storage}); "
-            "convert it to 8-bit RGB, grey (L), palette (P) or RGBA, "
-            f"for example: {to_png(path)}",
+            f"{path}: image mode {storage.mode} is not supported ({storage}); convert it to 8-bit "
+            f"RGB, grey (L), palette (P) or RGBA, for example: {to_png(path)}",
             kind="image of an unsupported mode",
         )
 

@@ -119,7 +119,7 @@ def open_picture(
                 kind="file of several pictures",
             )
         with _name_damage(path):
-            storage = _read_storage(picture)
+            storage = read_storage(picture)
         yield picture, storage
 
 
@@ -204,13 +204,13 @@ def _name_damage(path: Path) -> Iterator[None]:
     except Exception as error:  # Pillow raises almost anything for a damaged file
         raise Problem(
             f"{path}: cannot read this file as an image ({error}); get it again, or remove it "
-            "and its "
-            "partner",
+            "and its partner",
             kind="unreadable or damaged file",
         ) from error
 
 
-def _read_storage(picture: Image.Image) -> Storage:
+def read_storage(picture: Image.Image) -> Storage:
+    """Returns how the file of a picture stores it, which is opened and not decoded yet."""
     if picture.format == "WEBP":  # decoded by a library of its own
         picture.fp.seek(12)
         codec = "webp lossless" if picture.fp.read(4) == b"VP8L" else "webp"
