@@ -470,7 +470,7 @@ def test_replayed_step_is_the_step_of_the_run(whole, tmp_path, capsys):
         (["--step=7"], r"--step=7: the newest step of .* is 6; give one of 1\.\.6"),
         (["--step=0"], r"--step=0: the newest step of .* is 6; give one of 1\.\.6"),
         (["--step=five"], "argument --step: invalid int value: 'five'"),
-        (["--output=step.txt"], r"step.txt must end in \.json"),
+        (["--output=step.txt"], r"step.txt must be a .json"),
         (["--output=no/step.json"], "in a folder that exists"),
     ],
 )
