@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--network",
         required=True,
-        help="which one it is: vgg16, alexnet, resnet18, mobilenetv2 ...",
+        help="which one it is: vgg16, alexnet, resnet18, mobilenetv2, efficientnetlite0 ...",
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the .safetensors to write")
     parser.add_argument(
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess",
         default="",
-        help="caffe, torchvision, tensorflow, or caffe:R,G,B (Caffe's with this mean colour in "
-        "0..255), where neither the file's metadata nor its names tell",
+        help="caffe, torchvision, tensorflow, efficientnet_lite, or caffe:R,G,B (Caffe's with this "
+        "mean colour in 0..255), where neither the file's metadata nor its names tell",
     )
     parser.add_argument(
         "--mean", metavar="FILE", help="a .binaryproto whose mean colour the weights expect"

@@ -28,15 +28,17 @@ class Preprocess:
         return self.bgr == other.bgr and np.allclose(ours, theirs)
 
 
-CAFFE, TORCHVISION = (Preprocess(**papers.PREPROCESS[name]) for name in ("caffe", "torchvision"))
+CAFFE, TORCHVISION, EFFICIENTNET_LITE = (
+    Preprocess(**papers.PREPROCESS[name]) for name in ("caffe", "torchvision", "efficientnet_lite")
+)
 
 
 def make_preprocess(preprocess: str) -> Preprocess:
     """Returns the preparation of this name.
 
     Args:
-        preprocess: `caffe`, `torchvision`, `tensorflow`, or `caffe:R,G,B`: Caffe's with another
-            mean colour.
+        preprocess: `caffe`, `torchvision`, `tensorflow`, `efficientnet_lite`, or `caffe:R,G,B`:
+            Caffe's with another mean colour.
     """
     return Preprocess(**papers.make_preprocess(preprocess, option="model.preprocess"))
 

@@ -10,6 +10,7 @@ import flax.linen as nn
 from fcn_jax.errors import UserError
 from fcn_jax.models.alexnet import AlexNet
 from fcn_jax.models.deeplab import DeepLab
+from fcn_jax.models.efficientnet import EfficientNetLite
 from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layers import make_norm
 from fcn_jax.models.mobilenet import MobileNetV2
@@ -46,6 +47,10 @@ RESNET18, RESNET34, RESNET50, RESNET101 = (partial(ResNet, depth=n) for n in (18
 # Learned upsampling without skips is that of Zhang et al., Dive into Deep Learning, Sec. 14.11.
 RESNET_FCN = partial(FCN, upscore_pad=16)
 MOBILENETV2_DEEPLAB = partial(MobileNetV2, conv_last=False)
+LITE0, LITE1, LITE2 = (partial(EfficientNetLite, variant=n) for n in (0, 1, 2))
+LITE0_DEEPLAB, LITE1_DEEPLAB, LITE2_DEEPLAB = (
+    partial(lite, conv_last=False) for lite in (LITE0, LITE1, LITE2)
+)
 ASPP = partial(atrous_deeplab, fc6_rate=(6, 12, 18, 24))
 
 MODELS: Mapping[str, Network] = {
@@ -78,6 +83,24 @@ MODELS: Mapping[str, Network] = {
     "mobilenetv2_fcn4s": Network(MobileNetV2, FCN4S, plain_fcn),
     "mobilenetv2_deeplab_largefov": Network(MOBILENETV2_DEEPLAB, DeepLab, atrous_deeplab),
     "mobilenetv2_deeplab_aspp": Network(MOBILENETV2_DEEPLAB, DeepLab, ASPP),
+    "efficientnetlite0_fcn32s": Network(LITE0, FCN, plain_fcn),
+    "efficientnetlite0_fcn16s": Network(LITE0, FCN16S, plain_fcn),
+    "efficientnetlite0_fcn8s": Network(LITE0, FCN8S, plain_fcn),
+    "efficientnetlite0_fcn4s": Network(LITE0, FCN4S, plain_fcn),
+    "efficientnetlite0_deeplab_largefov": Network(LITE0_DEEPLAB, DeepLab, atrous_deeplab),
+    "efficientnetlite0_deeplab_aspp": Network(LITE0_DEEPLAB, DeepLab, ASPP),
+    "efficientnetlite1_fcn32s": Network(LITE1, FCN, plain_fcn),
+    "efficientnetlite1_fcn16s": Network(LITE1, FCN16S, plain_fcn),
+    "efficientnetlite1_fcn8s": Network(LITE1, FCN8S, plain_fcn),
+    "efficientnetlite1_fcn4s": Network(LITE1, FCN4S, plain_fcn),
+    "efficientnetlite1_deeplab_largefov": Network(LITE1_DEEPLAB, DeepLab, atrous_deeplab),
+    "efficientnetlite1_deeplab_aspp": Network(LITE1_DEEPLAB, DeepLab, ASPP),
+    "efficientnetlite2_fcn32s": Network(LITE2, FCN, plain_fcn),
+    "efficientnetlite2_fcn16s": Network(LITE2, FCN16S, plain_fcn),
+    "efficientnetlite2_fcn8s": Network(LITE2, FCN8S, plain_fcn),
+    "efficientnetlite2_fcn4s": Network(LITE2, FCN4S, plain_fcn),
+    "efficientnetlite2_deeplab_largefov": Network(LITE2_DEEPLAB, DeepLab, atrous_deeplab),
+    "efficientnetlite2_deeplab_aspp": Network(LITE2_DEEPLAB, DeepLab, ASPP),
     "resnet18_fcn32s": Network(RESNET18, partial(RESNET_FCN, upsampling="learned"), plain_fcn),
     "resnet18_fcn16s": Network(RESNET18, partial(RESNET_FCN, skips=(16,)), plain_fcn),
     "resnet18_fcn8s": Network(RESNET18, partial(RESNET_FCN, skips=(16, 8)), plain_fcn),
@@ -154,7 +177,8 @@ def common_options(
         norm: Normalisation of the backbone's convolutions: `none`; `batch`, by the statistics of
             each batch while it trains; or `frozen`, by the stored ones, which stay as they are.
         preprocess: How an image is prepared, as the backbone's weights expect it: `caffe`,
-            `torchvision`, `tensorflow`, or `caffe:R,G,B`, Caffe's with another mean colour.
+            `torchvision`, `tensorflow`, `efficientnet_lite`, or `caffe:R,G,B`, Caffe's with another
+            mean colour.
         dtype: Type of the computation: float32 or bfloat16. Parameters, logits and the loss are
             float32 in any case.
         remat: Whether training computes the maps inside a stage again instead of keeping them: less

@@ -1,6 +1,7 @@
 """Tables of the papers that the networks and the readers of their weights have in common."""
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 from fcn_jax.errors import UserError
 
@@ -12,18 +13,80 @@ RESNET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 
 # Depths whose blocks are bottlenecks: 1x1, 3x3 and 1x1, the last with four times the channels.
 RESNET_BOTTLENECKS = (50, 101)
 
-# (expansion, channels, bottlenecks) of each stage. Sandler et al. 2018, Table 2.
+
+class Stage(NamedTuple):
+    """Bottlenecks in a row, of which only the first may have a stride.
+
+    Attributes:
+        expansion: Factor of the channels inside.
+        channels: Channels that come out.
+        repeats: Number of bottlenecks.
+        kernel: Size of the depthwise convolution.
+    """
+
+    expansion: int
+    channels: int
+    repeats: int
+    kernel: int = 3
+
+
+# Sandler et al. 2018, Table 2.
 MOBILENETV2_STAGES = (
-    (1, 16, 1),
-    (6, 24, 2),
-    (6, 32, 3),
-    (6, 64, 4),
-    (6, 96, 3),
-    (6, 160, 3),
-    (6, 320, 1),
+    Stage(1, 16, 1),
+    Stage(6, 24, 2),
+    Stage(6, 32, 3),
+    Stage(6, 64, 4),
+    Stage(6, 96, 3),
+    Stage(6, 160, 3),
+    Stage(6, 320, 1),
 )
 # Stride of the first bottleneck of each stage, in the same table.
 MOBILENETV2_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+
+# EfficientNet-B0 without its squeeze-and-excitation. Tan and Le 2019, Table 1.
+EFFICIENTNET_STAGES = (
+    Stage(1, 16, 1),
+    Stage(6, 24, 2),
+    Stage(6, 40, 2, kernel=5),
+    Stage(6, 80, 3),
+    Stage(6, 112, 3, kernel=5),
+    Stage(6, 192, 4, kernel=5),
+    Stage(6, 320, 1),
+)
+# Stride of the first bottleneck of each stage, in the same table.
+EFFICIENTNET_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+# Factors of the channels and of the repeats of Lite0, Lite1 and Lite2: efficientnet_lite_builder.py
+# of tensorflow/tpu.
+EFFICIENTNET_LITE_FACTORS = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}
+
+
+def scale_channels(channels: int, width: float) -> int:
+    """Multiplies by `width`, to the nearest multiple of 8, but takes away no more than a tenth.
+
+    Multiples of 8 fill vector registers, and are what files of pretrained weights hold.
+    """
+    scaled = channels * width
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * scaled else rounded + 8
+
+
+def scale_efficientnet_lite(variant: int) -> tuple[Stage, ...]:
+    """Returns the stages of an EfficientNet-Lite; the first and the last are repeated as in Lite0.
+
+    Args:
+        variant: Key of `EFFICIENTNET_LITE_FACTORS`.
+    """
+    width, depth = EFFICIENTNET_LITE_FACTORS[variant]
+    scaled = [
+        stage._replace(
+            channels=scale_channels(stage.channels, width),
+            repeats=math.ceil(stage.repeats * depth),
+        )
+        for stage in EFFICIENTNET_STAGES
+    ]
+    first, *between, last = scaled
+    return (first._replace(repeats=1), *between, last._replace(repeats=1))
+
 
 # What released weights expect of an RGB image in 0..255: (image - mean_rgb) / std_rgb, and then the
 # channels in the order BGR if so.
@@ -42,6 +105,8 @@ PREPROCESS = {
     },
     # TensorFlow's, in TF-slim: -1 to 1.
     "tensorflow": {"mean_rgb": (127.5,) * 3, "std_rgb": (127.5,) * 3, "bgr": False},
+    # EfficientNet-Lite's: efficientnet_lite_builder.py of tensorflow/tpu.
+    "efficientnet_lite": {"mean_rgb": (127.0,) * 3, "std_rgb": (128.0,) * 3, "bgr": False},
 }
 
 

@@ -24,12 +24,14 @@ from PIL import Image
 from fcn_jax.data.files.file_names import SUFFIXES, is_picture, list_visible
 from fcn_jax.data.files.pictures import read_image_file
 from fcn_jax.errors import UserError
+from fcn_jax.models.efficientnet import EfficientNetLite
 from fcn_jax.models.layers import Conv, NormSpec
 from fcn_jax.models.mobilenet import MobileNetV2
 from fcn_jax.models.preprocess import Preprocess
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import VGG16
 from fcn_jax.ops.conv.conv import conv
+from fcn_jax.ops.papers import EFFICIENTNET_LITE_FACTORS
 from fcn_jax.weights.network_file import Weights
 
 DEAD_VAR = 1e-8
@@ -49,6 +51,10 @@ BACKBONES: Mapping[str, Callable[..., nn.Module]] = {
     "vgg16": VGG16,
     **{f"resnet{depth}": partial(ResNet, depth=depth) for depth in (18, 34, 50, 101)},
     "mobilenetv2": MobileNetV2,
+    **{
+        f"efficientnetlite{variant}": partial(EfficientNetLite, variant=variant)
+        for variant in EFFICIENTNET_LITE_FACTORS
+    },
 }
 
 

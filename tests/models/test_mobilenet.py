@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fcn_jax.models.layer_table import layer_table
-from fcn_jax.models.mobilenet import MobileNetV2, scale_channels
+from fcn_jax.models.mobilenet import MobileNetV2
 from fcn_jax.models.zoo import get_model
+from fcn_jax.ops.papers import scale_channels
 from tests import oracles
 
 WIDTH = 1 / 4

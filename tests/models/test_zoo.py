@@ -14,6 +14,7 @@ import pytest
 from benchmarks.fcn_jax_networks import make_model
 from fcn_jax.models.alexnet import AlexNet
 from fcn_jax.models.deeplab import DeepLab
+from fcn_jax.models.efficientnet import EfficientNetLite
 from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layer_table import layer_table
 from fcn_jax.models.layers import NormSpec
@@ -135,7 +136,12 @@ SKIPPING = partial(FCN, skips=(16, 8, 4))
         Network(AlexNet, FCN8S, plain_fcn),
         *(
             Network(backbone, head, join)
-            for backbone in (MobileNetV2, partial(ResNet, depth=34), partial(ResNet, depth=50))
+            for backbone in (
+                EfficientNetLite,
+                MobileNetV2,
+                partial(ResNet, depth=34),
+                partial(ResNet, depth=50),
+            )
             for head, join in ((SKIPPING, plain_fcn), (DeepLab, atrous_deeplab), (DeepLab, ASPP))
         ),
         *(

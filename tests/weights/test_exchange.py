@@ -111,6 +111,12 @@ def _walk(tree, path=()):
             "mobilenetv2_deeplab_largefov",
             {},
         ),
+        (names.efficientnet_lite(0), "efficientnetlite0_fcn32s", {}),
+        (
+            names.efficientnet_lite(2, conv_last=False),
+            "efficientnetlite2_deeplab_largefov",
+            {},
+        ),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )
@@ -149,6 +155,10 @@ def test_vgg16_has_the_numbers_of_torchvision(norm, numbers):
         (names.resnet(50), 25557032, [(2048, 1000)]),
         (names.resnet(101), 44549160, [(2048, 1000)]),
         (names.mobilenet_v2(first_expand=False), 3504872, [(1280, 1000)]),
+        # As the state dicts of the packages hold them.
+        (names.efficientnet_lite(0), 4652008, [(1280, 1000)]),
+        (names.efficientnet_lite(1), 5416680, [(1280, 1000)]),
+        (names.efficientnet_lite(2), 6092072, [(1280, 1000)]),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )
