@@ -3,8 +3,12 @@
 Void pixels do not count. A class without a pixel has no weight (NaN).
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from jaxtyping import Float, Int
+
+from fcn_jax.data.source import Source
 
 
 def median_frequency(pixels: Int[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
@@ -32,3 +36,29 @@ def inverse_log(pixels: Int[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
     counts = pixels.sum(0)
     share = np.where(counts > 0, counts, np.nan) / max(counts.sum(), 1)
     return 1 / np.log(1.02 + share)
+
+
+FORMULAS: Mapping[str, Callable[[Int[np.ndarray, "n k"]], Float[np.ndarray, " k"]]] = {
+    "median": median_frequency,
+    "inverse_log": inverse_log,
+}
+
+
+def compute_class_weights(formula: str, source: Source, *, num_classes: int) -> tuple[float, ...]:
+    """Computes the weights of the classes from all labels of a split, which it reads.
+
+    Args:
+        formula: One of `FORMULAS`.
+        source: Pairs of the split.
+        num_classes: Number of classes; labels beyond them are void.
+
+    Returns:
+        One weight for each class; 0 for a class without a pixel, which no loss meets.
+    """
+    pixels = np.stack(
+        [
+            np.bincount(source[index]["label"].ravel(), minlength=256)[:num_classes]
+            for index in range(len(source))
+        ]
+    )
+    return tuple(np.nan_to_num(FORMULAS[formula](pixels)).tolist())

@@ -5,7 +5,7 @@ whatever the logits there are, NaN and infinity included.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def make_loss(
     *,
     num_classes: int,
     ignore_label: int,
-    class_weights: Sequence[float] = (),
+    class_weights: Sequence[float] | Literal["median", "inverse_log"] = (),
     ohem_fraction: float = 1.0,
     cross_entropy_weight: float = 1.0,
     dice_weight: float = 0.0,
@@ -67,7 +67,10 @@ def make_loss(
         class_weights: One weight for each class, in their order; () gives all classes the same. The
             cross entropy of a pixel is multiplied by the weight of its true class, and the mean is
             the sum of the products divided by the sum of the pixels' weights. So equal weights
-            change nothing, whatever they are.
+            change nothing, whatever they are. An experiment may say `median` (median frequency
+            balancing) or `inverse_log` (ENet's) instead: every launch of its run computes the
+            numbers from all labels of `train.split`, and they are not stored, since the same labels
+            give the same numbers. Here they have to be numbers.
         ohem_fraction: Fraction, in (0, 1], of the labelled pixels that enter the cross entropy:
             those where it is highest (and the pixels that tie with the last of them); 1 keeps all.
             Source: Wu et al. 2016, Bridging Category-level and Instance-level Semantic Image
@@ -120,7 +123,7 @@ def _check(
     dice_weight: float,
 ) -> None:
     if not all(isinstance(weight, int | float) for weight in class_weights):
-        raise UserError(f"loss.class_weights={tuple(class_weights)} must be numbers")
+        raise UserError(f"loss.class_weights={class_weights} must be numbers")
     if class_weights and len(class_weights) != num_classes:
         raise UserError(
             f"loss.class_weights has {len(class_weights)} values for {num_classes} classes; "

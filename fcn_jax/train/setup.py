@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from fcn_jax.data.batches.loader import train_batches
+from fcn_jax.data.class_weights import compute_class_weights
 from fcn_jax.data.datasets import Dataset, get_dataset
 from fcn_jax.errors import UserError
 from fcn_jax.models.layer_table import Row, layer_table
@@ -44,6 +45,7 @@ class Setup:
         state: State before the first step, on no particular device.
         key: The run's own key; initialisation and dropout draw from it.
         loss: Loss that is minimised.
+        class_weights: Weights of the classes in it; () for equal ones.
         evaluator: Scores the network on the split of section `eval`.
         rows: Layers of the network in training, for a crop.
     """
@@ -58,6 +60,7 @@ class Setup:
     state: TrainState
     key: jax.Array
     loss: Loss
+    class_weights: Sequence[float]
     evaluator: Evaluator
     rows: Sequence[Row]
 
@@ -75,8 +78,15 @@ class Setup:
             *(f"remark   {remark}" for remark in data.remarks),
             f"network  {self.config['model']['name']}, {num_params:,} parameters",
             f"steps    {train.num_steps}, each of {train.batch_size} crops of {size} x {size}",
+            *self._describe_class_weights(),
             *self._find_padding(),
         ]
+
+    def _describe_class_weights(self) -> list[str]:
+        if not isinstance(self.config["loss"]["class_weights"], str):
+            return []
+        pairs = zip(self.dataset.labels.names, self.class_weights, strict=True)
+        return [f"weights  {', '.join(f'{name} {weight:.3g}' for name, weight in pairs)}"]
 
     def _find_padding(self) -> list[str]:
         """Looks at some images; says that crops are mostly padding, if they are."""
@@ -149,7 +159,8 @@ def make_setup(
     labels = dataset.labels
     num_classes = labels.num_classes
     model = get_model(**config["model"], num_classes=num_classes, axis_name=parallel.AXIS)
-    loss = make_loss(num_classes=num_classes, ignore_label=labels.ignore_label, **config["loss"])
+    loss_options = _find_class_weights(config["loss"], dataset, trained)
+    loss = make_loss(num_classes=num_classes, ignore_label=labels.ignore_label, **loss_options)
     key = make_key(config["seed"])
     shapes = jax.eval_shape(lambda: init_variables(key, model))
     optimizer, schedule = make_optimizer(
@@ -168,9 +179,19 @@ def make_setup(
         state=init_state(variables, optimizer),
         key=key,
         loss=loss,
+        class_weights=loss_options["class_weights"],
         evaluator=Evaluator(model, dataset, devices, **config["eval"]),
         rows=rows,
     )
+
+
+def _find_class_weights(options: Mapping[str, Any], dataset: Dataset, split: str) -> dict[str, Any]:
+    """Returns section `loss` with numbers for the word that `class_weights` may be."""
+    weights = options["class_weights"]
+    if isinstance(weights, str):
+        num_classes = dataset.labels.num_classes
+        weights = compute_class_weights(weights, dataset.source(split), num_classes=num_classes)
+    return {**options, "class_weights": weights}
 
 
 def _find_rows(

@@ -11,15 +11,18 @@ import shutil
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from fcn_jax.commands import door
+from fcn_jax.data.class_weights import compute_class_weights
 from fcn_jax.data.datasets import DATASETS
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.errors import UserError
+from fcn_jax.ops.losses import make_loss
 from fcn_jax.ops.metrics import scores
 from fcn_jax.reports.replay import describe
 from fcn_jax.train import loop, parallel, setup
@@ -33,7 +36,7 @@ from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.sections import TrainOptions
 from fcn_jax.train.setup import make_setup
 from fcn_jax.train.warm_start import init_from
-from tests.train.conftest import TinyDataset, last_state, make_config, run
+from tests.train.conftest import NUM_CLASSES, VOID, TinyDataset, last_state, make_config, run
 
 pytestmark = pytest.mark.usefixtures("plain_conv", "one_device")
 
@@ -513,3 +516,21 @@ def test_first_layer_that_is_not_finite_is_named(config, tmp_path, monkeypatch, 
     assert result.first_not_finite == place
     marked = [line for line in describe(result) if line.startswith(">")]
     assert len(marked) == 1 and "conv3" in marked[0]
+
+
+def test_word_for_class_weights_stands_for_those_of_the_training_labels(config, tiny_dataset):
+    formula = {"class_weights": "median"}
+    made = make_setup(config | {"loss": formula})
+    train = tiny_dataset.source("train")
+    expected = compute_class_weights("median", train, num_classes=NUM_CLASSES)
+    assert made.class_weights == expected and len({*expected}) > 1
+    assert made.config["loss"]["class_weights"] == "median"  # the run keeps the word
+    assert f"background {expected[0]:.3g}, " in "\n".join(made.describe())
+    labels = jnp.asarray(train[0]["label"][None])
+    logits = jax.random.normal(jax.random.key(0), (*labels.shape, NUM_CLASSES))
+    options = {"num_classes": NUM_CLASSES, "ignore_label": VOID, "class_weights": expected}
+    for ours, theirs in zip(
+        *(jax.tree.leaves(loss.sums(logits, labels)) for loss in (made.loss, make_loss(**options))),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
