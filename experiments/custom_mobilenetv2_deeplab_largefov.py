@@ -1,0 +1,15 @@
+"""DeepLab-LargeFOV on MobileNetV2 on your own folder, from ImageNet weights.
+
+Source:  Chen et al. 2015 for the head, Sandler et al. 2018 for the backbone; the recipe is ours,
+         see experiments/_imagenet.py.
+Run:     python launch.py train --config=custom_mobilenetv2_deeplab_largefov \
+             --workdir=runs/custom_mobilenetv2_deeplab_largefov --config.data.source_dir=my_folder
+Expects: nothing: it depends on your data; check_data says what to beat.
+Differs: no released counterpart.
+"""
+
+from experiments import _imagenet
+
+
+def get_config():
+    return _imagenet.custom(_imagenet.PLAIN_MOBILENETV2, {"name": "mobilenetv2_deeplab_largefov"})

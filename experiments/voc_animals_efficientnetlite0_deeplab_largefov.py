@@ -1,0 +1,18 @@
+"""DeepLab-LargeFOV on EfficientNet-Lite0 on the animals of VOC2012, from ImageNet weights.
+
+Source:  Chen et al. 2015 for the head, Tan and Le 2019 for the backbone; the recipe is ours,
+         see experiments/_imagenet.py.
+Run:     python launch.py train --config=voc_animals_efficientnetlite0_deeplab_largefov \
+             --workdir=runs/voc_animals_efficientnetlite0_deeplab_largefov \
+             --config.data.source_dir=VOC
+Expects: not yet run.
+Differs: no released counterpart.
+"""
+
+from experiments import _imagenet
+
+
+def get_config():
+    return _imagenet.voc_animals(
+        _imagenet.EFFICIENTNET_LITE0, {"name": "efficientnetlite0_deeplab_largefov"}
+    )
