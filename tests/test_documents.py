@@ -159,6 +159,13 @@ def test_the_command_lists_the_classes(monkeypatch, capsys):
     ]
 
 
+def test_the_tracker_writes_what_it_hears(tmp_path):
+    tracker = _module("tracker", _block('"""A tracker')).TextTracker(tmp_path / "run.txt")
+    tracker.on_log(20, {"loss": 0.5})
+    tracker.on_eval({"step": 20, "mean_iou": 0.25}, [], None)
+    assert (tmp_path / "run.txt").read_text() == "20 loss 0.5000\n20 mean IoU 0.2500\n"
+
+
 def test_the_experiment_resolves(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(_block('"""FCN-8s on my photos'))

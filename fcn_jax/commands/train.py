@@ -1,6 +1,7 @@
 """Trains an experiment, or goes on with one."""
 
 import argparse
+import contextlib
 
 from fcn_jax.commands import experiments
 
@@ -22,19 +23,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with a run though its data are not those that it was trained on so far",
     )
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write curves and pictures for TensorBoard into the run folder too",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     from fcn_jax.train.compilations import count_compilations
     from fcn_jax.train.loop import train
 
-    with count_compilations() as compilations:
+    with contextlib.ExitStack() as stack, count_compilations() as compilations:
+        listeners = []
+        if args.tensorboard:
+            from fcn_jax.reports.tensorboard import TensorBoard
+            from fcn_jax.train.run_folder import RunFolder
+
+            board = TensorBoard(RunFolder(args.workdir).tensorboard_path)
+            listeners.append(stack.enter_context(contextlib.closing(board)))
         report = train(
             args.config.to_dict(),
             args.workdir,
             experiment=args.experiment,
             command=args.command_line,
             accept_data=args.accept_data,
+            listeners=listeners,
         )
     if report is None:
         print(f"{args.workdir} is complete: nothing to do")

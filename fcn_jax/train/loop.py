@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from fcn_jax.train.checkpoint import Checkpoints, NotFiniteError, find_newest_st
 from fcn_jax.train.clock import Clock
 from fcn_jax.train.failure import Failure, find_not_finite, mean_loss, norms_by_layer
 from fcn_jax.train.interrupt import Interruption
+from fcn_jax.train.listener import Listener
 from fcn_jax.train.lock import lock_folder
 from fcn_jax.train.progress import Progress, Task
 from fcn_jax.train.run_data import RunData
@@ -34,6 +35,7 @@ def train(
     experiment: str,
     command: str,
     accept_data: bool = False,
+    listeners: Sequence[Listener] = (),
 ) -> dict[str, Any] | None:
     """Trains an experiment in its run folder, going on from the newest checkpoint there.
 
@@ -43,6 +45,7 @@ def train(
         experiment: Name of the experiment, for run.json.
         command: Command line, for run.json.
         accept_data: Whether a run may go on with other data of the same classes.
+        listeners: Trackers that hear what the run notes.
 
     Returns:
         What the last evaluation reported; None if the run was complete before.
@@ -65,7 +68,7 @@ def train(
     ):
         try:
             return _train_alone(
-                config, run, progress, interruption, experiment, command, accept_data
+                config, run, progress, interruption, experiment, command, accept_data, listeners
             )
         except KeyboardInterrupt:
             step = find_newest_step(run.checkpoints_path)
@@ -85,6 +88,7 @@ def _train_alone(
     experiment: str,
     command: str,
     accept_data: bool,
+    listeners: Sequence[Listener],
 ) -> dict[str, Any] | None:
     """Trains in a folder that no other process trains in."""
     start_step, open_data = find_newest_step(run.checkpoints_path), get_dataset
@@ -136,6 +140,7 @@ def _train_alone(
             interruption,
             start_step=start_step,
             is_scored=is_scored,
+            listeners=listeners,
         )
 
 
@@ -150,6 +155,7 @@ def _train(
     *,
     start_step: int,
     is_scored: bool,
+    listeners: Sequence[Listener],
 ) -> dict[str, Any]:
     """Makes the steps after `start_step`; returns what the last evaluation reported.
 
@@ -164,7 +170,7 @@ def _train(
 
     def evaluate() -> dict[str, Any]:
         with clock.pause("eval"):
-            report = _evaluate(setup, run, state, step, progress, interruption)
+            report = _evaluate(setup, run, state, step, progress, interruption, listeners)
             checkpoints.score(step, report["mean_iou"])
         progress.say(_describe(report))
         return report
@@ -240,6 +246,8 @@ def _train(
                 entry["images_per_s"] = round(images / clock.lap(), 2)
                 entry["learning_rate"] = float(setup.schedule(step - 1))
                 run.log(kind="train", split=options.split, step=step, **entry)
+                for listener in listeners:
+                    listener.on_log(step, entry)
                 window = []
             if saving:
                 jax.block_until_ready(state)
@@ -271,6 +279,7 @@ def _evaluate(
     step: int,
     progress: Progress,
     interruption: Interruption,
+    listeners: Sequence[Listener],
 ) -> dict[str, Any]:
     """Scores the state and files the scores, unless it is stopped; returns the report of it."""
 
@@ -284,6 +293,8 @@ def _evaluate(
     colors = np.asarray(setup.dataset.labels.colors)
     run.write_eval(report, result.samples, images=result.images, colors=colors)
     run.log(kind="eval", **{key: report[key] for key in _LOGGED})
+    for listener in listeners:
+        listener.on_eval(report, result.samples, setup.dataset.labels)
     return report
 
 

@@ -10,6 +10,7 @@ eval/<split>-<step>.*     the same of several views, or of the CRF: `val-1480.fl
 eval/<split>-<step>.csv   the scores of each image, where `evaluate` made the evaluation
 eval/<split>-<step>.png   its confusion matrix as a picture, likewise
 failure.json              the step that ended the run, since it was not finite; see `failure`
+tensorboard/              curves and pictures for TensorBoard, where they were asked for
 samples/<split>/          some images, spread over the split, their labels and their predictions
 checkpoints/
 lock                      who trains in it now; see `lock`
@@ -80,6 +81,11 @@ class RunFolder:
     def checkpoints_path(self) -> Path:
         """The folder of the run's checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """The folder of the event files for TensorBoard."""
+        return self.path / "tensorboard"
 
     def open(self, config: Mapping[str, Any], *, has_steps: bool) -> None:
         """Claims the folder for a resolved config, or finds that it is already this config's.

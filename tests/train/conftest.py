@@ -162,8 +162,9 @@ def one_device():
         yield
 
 
-def run(config, workdir):
-    return loop.train(config, workdir, experiment="tiny", command="python launch.py train")
+def run(config, workdir, **options):
+    command = "python launch.py train"
+    return loop.train(config, workdir, experiment="tiny", command=command, **options)
 
 
 def last_state(config, workdir):

@@ -29,6 +29,7 @@ from fcn_jax.train import loop, parallel, setup
 from fcn_jax.train import replay as replays
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.evaluation import Evaluator
+from fcn_jax.train.listener import Listener
 from fcn_jax.train.lock import lock_folder
 from fcn_jax.train.progress import Progress
 from fcn_jax.train.replay import replay
@@ -41,11 +42,29 @@ from tests.train.conftest import NUM_CLASSES, VOID, TinyDataset, last_state, mak
 pytestmark = pytest.mark.usefixtures("plain_conv", "one_device")
 
 
+class Notes(Listener):
+    """A tracker that keeps what it hears."""
+
+    def __init__(self):
+        self.notes = []
+
+    def on_log(self, step, values):
+        self.notes.append({"kind": "train", "split": "train", "step": step, **values})
+
+    def on_eval(self, report, samples, labels):
+        assert {sample.id for sample in samples} and labels.num_classes == NUM_CLASSES
+        self.notes.append({"kind": "eval", **{key: report[key] for key in loop._LOGGED}})
+
+
+HEARD = Notes()
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, one_device):
     """The folder of a run that nothing disturbed; look, do not touch."""
     folder = tmp_path_factory.mktemp("whole")
-    run(make_config(), folder)
+    HEARD.notes.clear()
+    run(make_config(), folder, listeners=[HEARD])
     return folder
 
 
@@ -99,6 +118,11 @@ def test_resumed_run_equals_uninterrupted_run(config, whole, tmp_path, monkeypat
     launches = json.loads((tmp_path / "parts" / "run.json").read_text())["launches"]
     steps = [(launch["start_step"], launch.get("end_step")) for launch in launches]
     assert steps == [(0, 2), (2, 4), (4, None), (4, 6)]
+
+
+def test_listener_hears_every_line_of_the_log(whole):
+    lines = (whole / "metrics.jsonl").read_text().splitlines()
+    assert HEARD.notes and HEARD.notes == [json.loads(line) for line in lines]
 
 
 def test_stop_leaves_an_evaluation(config, tmp_path, monkeypatch):
