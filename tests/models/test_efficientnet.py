@@ -60,6 +60,24 @@ def test_sizes_are_those_of_the_release(variant, total, repeats, channels):
     assert sum(row.params for row in rows) == total - CLASSIFIER
 
 
+def test_atrous_net_sampled_at_the_old_stride_equals_the_strided_net(rng, draw_variables):
+    """Kernels of 5 at rates of 1, 2 and 4; `test_mobilenet` does it for kernels of 3."""
+    options = {"width": 1 / 8, "conv_last": False}
+    strided, atrous = EfficientNetLite(**options), EfficientNetLite(output_stride=8, **options)
+    variables = draw_variables(strided)
+    images = jnp.asarray(rng.integers(0, 256, (1, 45, 70, 3)), jnp.float32)
+    coarse, fine = (
+        jax.jit(lambda v, images, model=model: model.apply(v, images, train=False)["bottleneck16"])(
+            variables, images
+        ).maps
+        for model in (strided, atrous)
+    )
+    # The same products, in another order.
+    np.testing.assert_allclose(
+        fine[:, ::4, ::4], coarse, rtol=1e-5, atol=1e-5 * np.max(np.abs(coarse))
+    )
+
+
 def test_unknown_variant_is_answered_with_those_that_there_are():
     with pytest.raises(UserError, match="unknown model.variant=3; known: 0, 1, 2"):
         layer_table(EfficientNetLite(variant=3), height=32, width=32)

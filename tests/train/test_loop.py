@@ -542,7 +542,10 @@ def test_first_layer_that_is_not_finite_is_named(config, tmp_path, monkeypatch, 
     assert len(marked) == 1 and "conv3" in marked[0]
 
 
-def test_word_for_class_weights_stands_for_those_of_the_training_labels(config, tiny_dataset):
+def test_word_for_class_weights_stands_for_those_of_the_training_labels(
+    config, tiny_dataset, draw_variables, monkeypatch
+):
+    monkeypatch.setattr(setup, "init_variables", lambda key, model: draw_variables(model))
     formula = {"class_weights": "median"}
     made = make_setup(config | {"loss": formula})
     train = tiny_dataset.source("train")
