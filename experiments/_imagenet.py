@@ -80,7 +80,8 @@ def camvid(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
 def custom(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
     """Makes an experiment on a user's own folder, of some 60 to 500 photos.
 
-    Their sizes vary: few padded shapes, little padding.
+    At the same cost, 500 steps of crops of 257 scored as 320 of crops of 321 did on 90 photos of
+    VOC's animals after 60 others (0.576 and 0.572). Sizes vary: few padded shapes, little padding.
     """
     return _make_config(
         backbone,

