@@ -46,6 +46,6 @@ class EfficientNetLite(InvertedResiduals):
     def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
         if self.variant not in EFFICIENTNET_LITE_FACTORS:
             known = ", ".join(map(str, EFFICIENTNET_LITE_FACTORS))
-            raise UserError(f"unknown model.variant={self.variant}; known: {known}")
+            raise UserError(f"there is no EfficientNet-Lite{self.variant}; known: {known}")
         stages = scale_efficientnet_lite(self.variant)
         return self.run(images, stages, strides=EFFICIENTNET_STRIDES, train=train)
