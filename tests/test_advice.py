@@ -18,7 +18,10 @@ ROOT = Path(fcn_jax.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 
 # Flags of other programs: Python, TFDS and git.
-FOREIGN = {"--check-hash-based-pycs", "--file_format", "--porcelain", "--untracked-files"}
+FOREIGN = {
+    "--check-hash-based-pycs", "--file_format", "--force-reinstall", "--porcelain",
+    "--untracked-files",
+}  # fmt: skip
 
 
 def list_texts(path: Path) -> Iterator[str]:

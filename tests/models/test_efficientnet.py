@@ -79,7 +79,7 @@ def test_atrous_net_sampled_at_the_old_stride_equals_the_strided_net(rng, draw_v
 
 
 def test_unknown_variant_is_answered_with_those_that_there_are():
-    with pytest.raises(UserError, match="unknown model.variant=3; known: 0, 1, 2"):
+    with pytest.raises(UserError, match="no EfficientNet-Lite3; known: 0, 1, 2"):
         layer_table(EfficientNetLite(variant=3), height=32, width=32)
 
 
