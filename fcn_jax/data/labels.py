@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fcn_jax.errors import UserError
-from fcn_jax.ops.palette import voc_palette
+from fcn_jax.ops.palette import class_palette, voc_palette
 
 IGNORE_LABEL = 255  # the label value of void pixels, in every data set of the house
 VOID_NAME = "void"  # what users call it where they name classes
@@ -48,8 +50,12 @@ class LabelSet:
     @classmethod
     def in_voc_colors(cls, names: Sequence[str]) -> "LabelSet":
         """Makes a label set whose colours are the first ones of PASCAL VOC's colour map."""
-        colors = voc_palette(num_colors=len(names)).tolist()
-        return cls(tuple(names), tuple((red, green, blue) for red, green, blue in colors))
+        return cls(tuple(names), _as_tuples(voc_palette(num_colors=len(names))))
+
+    @classmethod
+    def in_default_colors(cls, names: Sequence[str]) -> "LabelSet":
+        """Makes a label set in colours that can be told apart; for classes that nobody coloured."""
+        return cls(tuple(names), _as_tuples(class_palette(num_colors=len(names))))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the label set as JSON holds it; `from_dict` makes it again."""
@@ -94,3 +100,7 @@ class LabelSet:
         numbers = {name: number for number, name in enumerate(self.names)}
         table = [numbers.get(name, self.ignore_label) for name in other.names]
         return bytes(table + [self.ignore_label] * (256 - len(table)))
+
+
+def _as_tuples(colors: np.ndarray) -> tuple[Color, ...]:
+    return tuple((red, green, blue) for red, green, blue in colors.tolist())

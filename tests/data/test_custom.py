@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn_jax.data.files.classes_txt import read_classes
 from fcn_jax.data.sets import custom
+from fcn_jax.ops.palette import class_palette
 
 from .conftest import (
     CUSTOM_CLASSES,
@@ -83,7 +85,16 @@ def test_classes_need_no_colours_and_names_may_hold_spaces(custom_dir, get_custo
     (custom_dir / "classes.txt").write_bytes(b"\xef\xbb\xbfbackground\r\nwild cat\r\ndog\r\n\r\n")
     labels = get_custom(custom_dir).labels
     assert labels.names == ("background", "wild cat", "dog")
-    assert len(set(labels.colors)) == 3
+    np.testing.assert_array_equal(labels.colors, class_palette(num_colors=3))
+
+
+def test_colours_that_nobody_said_do_not_rename_a_build(tmp_path):
+    """They are not part of what a data set is, so that what was built in VOC's is found again."""
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    assert read_classes(tmp_path / "classes.txt").meaning == (
+        "(LabelSet(names=('background', 'cat'), colors=((0, 0, 0), (128, 0, 0)), "
+        "ignore_label=255), {})"
+    )
 
 
 # --- splits -----------------------------------------------------------------------------------

@@ -45,14 +45,17 @@ class Classes:
     @property
     def meaning(self) -> str:
         """Text that differs when labels mean something else."""
-        return repr((self.labels, self.colors)) + (repr(self.numbers) if self.numbers else "")
+        # Colours that the file does not say mean nothing. In VOC's, as they once were shown, the
+        # text is what it was, and with it the name of what was built.
+        labels = self.labels if self.colors else LabelSet.in_voc_colors(self.labels.names)
+        return repr((labels, self.colors)) + (repr(self.numbers) if self.numbers else "")
 
 
 def read_classes(file: Path, *, on_problem: OnProblem = refuse) -> Classes | None:
     """Reads a file of classes; None after a problem.
 
     Where the file numbers its classes, the numbers count. Classes without colours are shown in
-    those of VOC.
+    those of `ops.palette.class_palette`.
     """
     problems: list[Problem] = []
     lines, title = read_lines(file, on_problem=problems.append)
@@ -160,7 +163,7 @@ def _make_classes(file: Path, classes: Sequence[Line], void: Sequence[Line], tit
             if line.color:
                 colors[line.color] = IGNORE_LABEL if line.number is None else line.number
     else:
-        labels, colors = LabelSet.in_voc_colors(names), {}
+        labels, colors = LabelSet.in_default_colors(names), {}
     understood = ""
     if title:
         meanings = [f"{value} {name}" for value, name in zip(values, names, strict=True)]

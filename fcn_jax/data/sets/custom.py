@@ -105,7 +105,7 @@ class Custom(FolderSet):
         found = find_pairs(source, on_problem=on_problem, val_frac=val_frac, split_seed=split_seed)
         check_splits(found.pairs, on_problem=on_problem)
         # Without classes every file can still be opened, and every number is accepted.
-        labels = LabelSet.in_voc_colors([*map(str, range(IGNORE_LABEL))])
+        labels = LabelSet.in_default_colors([*map(str, range(IGNORE_LABEL))])
         read_pair = PairReader(labels, orient=True)
         if classes:
             labels = classes.labels
