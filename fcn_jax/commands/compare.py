@@ -1,4 +1,4 @@
-"""Compares runs: a report of what their folders hold, the first run against the others.
+"""Compares runs: reports of what their folders hold, the first run against the others.
 
 Runs that differ only in their seeds are shown as one, with the mean and the spread of their scores.
 """
@@ -13,13 +13,9 @@ from rich.console import Console
 
 from fcn_jax.atomic_file import local_path, write_text
 from fcn_jax.errors import UserError
-from fcn_jax.reports.comparison import (
-    decimals,
-    find_differences,
-    make_report,
-    over_seeds,
-    write_csv,
-)
+from fcn_jax.reports.comparison import Comparison, find_differences, make_report, write_csv
+from fcn_jax.reports.cost import count_multiply_adds
+from fcn_jax.reports.intervals import find_intervals, find_missing
 from fcn_jax.reports.runs import (
     SCORES,
     Group,
@@ -29,12 +25,20 @@ from fcn_jax.reports.runs import (
     read_run,
     short_names,
 )
+from fcn_jax.reports.tables import decimals, over_seeds
+from fcn_jax.train.run_folder import open_picture
 
-HELP = "compare runs: tables, curves, scores of each class and sample predictions"
+HELP = "compare runs: a page with scores, intervals, curves and sample predictions"
 EXAMPLES = """
 python launch.py compare runs/camvid_fcn32s runs/camvid_fcn8s --output=report/
+python launch.py compare runs/a runs/b --images=0016E5_07959,0016E5_08011 --format=pdf
 python launch.py compare runs/* --split=test --step=best --title="Skips against atrous"
 """
+
+
+_FORMATS = ("html", "pdf")
+_MOST_SHOWN = 6  # images, where it is not said which
+_USUAL_SIZE = (375, 500)  # of an image of VOC, where no sample says how large images are
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +53,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--step", default="last", help="last (default), best (highest mean IoU) or a number"
     )
     parser.add_argument("--title", default="", help="heading of the report")
+    parser.add_argument(
+        "--images", default="", metavar="ID,ID", help="images to show, of samples/ of all runs"
+    )
+    parser.add_argument(
+        "--format",
+        choices=_FORMATS,
+        default="html",
+        help="html (default), or pdf for report.pdf as well",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    folders = [Path(folder) for folder in args.runs]
+    folders = _choose_folders([Path(folder) for folder in args.runs])
     runs = [
         read_run(folder, name=name, split=args.split, step=args.step)
         for folder, name in zip(folders, short_names(folders), strict=True)
@@ -63,20 +76,98 @@ def run(args: argparse.Namespace) -> None:
     if differences:
         print(f"warning: not a like-for-like comparison: {differences}", file=sys.stderr)
 
+    ids, note = _choose_images([group.first for group in groups], args.images)
+    size = _find_size(groups[0].first, ids)
+    comparison = Comparison(
+        title=args.title
+        or f"{runs[0].evaluation['dataset']} {args.split}: {len(runs)} runs compared",
+        step=args.step,
+        groups=groups,
+        differences=differences,
+        intervals=find_intervals(groups),
+        ids=ids,
+        note=note,
+        multiply_adds=[
+            count_multiply_adds(group.first, height=size[0], width=size[1]) for group in groups
+        ],
+        size=size,
+    )
     output = local_path(args.output)
     output.mkdir(parents=True, exist_ok=True)
-    note = _draw(groups, output)
-    title = args.title or f"{runs[0].evaluation['dataset']} {args.split}: {len(runs)} runs compared"
-    report = make_report(groups, title=title, step=args.step, differences=differences, note=note)
-    write_text(output / "README.md", report)
-    write_csv(runs, output / "table.csv")
+    written = _write(comparison, runs, output, with_pdf=args.format == "pdf")
 
     _print_table(groups)
+    if groups[1:] and (missing := find_missing(groups)):
+        print(f"note: no intervals of the differences: {missing}")
     if note:
-        print(f"note: {note}")
-    for name in ("README.md", "table.csv", "curves.png", "class_iou.png", "predictions.png"):
-        if (output / name).exists():
-            print(f"wrote {output / name}")
+        print(f"note: no predictions.png: {note}")
+    for name in written:
+        print(f"wrote {output / name}")
+
+
+def _choose_folders(paths: Sequence[Path]) -> list[Path]:
+    """Leaves out the files that a pattern such as runs/* finds beside run folders."""
+    files = [path for path in paths if path.is_file()]
+    if len(files) == len(paths):
+        return list(paths)
+    for file in files:
+        print(f"note: {file} is a file and no run folder; left out", file=sys.stderr)
+    return [path for path in paths if path not in files]
+
+
+def _write(
+    comparison: Comparison, runs: Sequence[Run], output: Path, *, with_pdf: bool
+) -> list[str]:
+    """Writes all files of the report; returns their names."""
+    # Here and not above: matplotlib takes a second to import, which --help need not await.
+    from fcn_jax.reports import figures
+    from fcn_jax.reports.page import make_page
+    from fcn_jax.reports.paper import make_pages
+
+    groups = comparison.groups
+    names = ["index.html", "README.md", "table.csv", "curves.png", "class_iou.png"]
+    figures.draw_curves(groups, output / "curves.png")
+    figures.draw_class_iou(groups, output / "class_iou.png")
+    if comparison.ids:
+        figures.draw_predictions(groups, output / "predictions.png", ids=comparison.ids)
+        names.append("predictions.png")
+    else:  # that of an earlier report
+        (output / "predictions.png").unlink(missing_ok=True)
+    if with_pdf:
+        figures.save_pdf(make_pages(comparison), output / "report.pdf")
+        names.append("report.pdf")
+    write_text(output / "README.md", make_report(comparison))
+    write_csv(groups, output / "table.csv", runs=runs)
+    write_text(output / "index.html", make_page(comparison))
+    return names
+
+
+def _choose_images(runs: Sequence[Run], asked: str) -> tuple[list[str], str]:
+    """Chooses the images to show; returns their ids, and why there are none."""
+    common = common_samples(runs)
+    if asked:
+        ids = list(dict.fromkeys(image_id.strip() for image_id in asked.split(",")))
+        if missing := [image_id for image_id in ids if image_id not in common]:
+            there = ", ".join(common) or "none"
+            raise UserError(
+                f"--images: {missing[0]!r} is not among the samples of all runs; there are: {there}"
+            )
+        return ids, ""
+    if common:
+        return common[:_MOST_SHOWN], ""
+    steps = ", ".join(dict.fromkeys(str(run.step) for run in runs))
+    return [], (
+        f"no picture in samples/{runs[0].evaluation['split']} was predicted "
+        f"by all runs at their step ({steps})"
+    )
+
+
+def _find_size(run: Run, ids: Sequence[str]) -> tuple[int, int]:
+    """Returns height and width of the first image that is shown."""
+    if not ids:
+        return _USUAL_SIZE
+    width, height = open_picture(run.sample_files(ids[0])[0]).size
+    return height, width
 
 
 def _check_classes(runs: Sequence[Run]) -> None:
@@ -91,26 +182,6 @@ def _check_classes(runs: Sequence[Run]) -> None:
 
 def _some(names: Sequence[str]) -> str:
     return f"{len(names)}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-
-
-def _draw(groups: Sequence[Group], output: Path) -> str:
-    """Draws all pictures; returns why there is no predictions.png, '' if there is one."""
-    # Here and not above: matplotlib takes a second to import, which --help need not await.
-    from fcn_jax.reports import figures
-
-    figures.draw_curves(groups, output / "curves.png")
-    figures.draw_class_iou(groups, output / "class_iou.png")
-    runs = [group.first for group in groups]
-    ids = common_samples(runs)
-    if ids:
-        figures.draw_predictions(groups, output / "predictions.png", ids=ids)
-        return ""
-    (output / "predictions.png").unlink(missing_ok=True)  # that of an earlier report
-    steps = ", ".join(dict.fromkeys(str(run.step) for run in runs))
-    return (
-        f"no predictions.png: no picture in samples/{runs[0].evaluation['split']} was predicted "
-        f"by all runs at their step ({steps})"
-    )
 
 
 def _print_table(groups: Sequence[Group]) -> None:

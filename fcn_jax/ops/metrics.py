@@ -10,11 +10,12 @@ FCN release (score.py), kazuto1011/deeplab-pytorch and the VOC development kit's
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
+from jaxtyping import Array, Bool, Float, Int, Integer, Num, UInt8
 
 from fcn_jax.errors import UserError
 
@@ -121,32 +122,48 @@ def band_counts(
     return np.bincount(cells, minlength=math.prod(shape)).reshape(shape).cumsum(0)
 
 
-def class_iou(counts: Int[np.ndarray, "*b k k"], *, convention: str) -> Float[np.ndarray, "*b k"]:
-    """Computes the IoU of each class; NaN where the class does not enter a mean.
+class ClassSums(NamedTuple):
+    """What the scores follow from, of one matrix of counts or of many: pixels of each class."""
 
-    Args:
-        counts: rows true, columns predicted.
-        convention: one of `CONVENTIONS`.
-    """
-    if convention not in CONVENTIONS:
-        raise UserError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
-    true, predicted = counts.sum(-1), counts.sum(-2)
-    hit = np.diagonal(counts, axis1=-2, axis2=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        iou = hit / (true + predicted - hit)
-    if convention == "present":
-        iou = np.where(true > 0, iou, np.nan)
-    elif convention == "matlab":
-        iou = np.nan_to_num(iou)
-    return iou
+    hit: Num[np.ndarray, "*b k"]
+    true: Num[np.ndarray, "*b k"]
+    predicted: Num[np.ndarray, "*b k"]
 
+    @classmethod
+    def of(cls, counts: Int[np.ndarray, "*b k k"]) -> "ClassSums":
+        """Sums the rows (true) and the columns (predicted) of counts."""
+        counts = np.asarray(counts, np.int64)
+        return cls(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2))
 
-def mean_iou(counts: Int[np.ndarray, "*b k k"], *, convention: str) -> Float[np.ndarray, "*b"]:
-    """Computes the mean IoU of many matrices at once; NaN where no class enters it."""
-    iou = class_iou(counts, convention=convention)
-    defined = ~np.isnan(iou)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, iou, 0).sum(-1) / defined.sum(-1)
+    def scores(self, *, convention: str = "caffe") -> dict[str, Float[np.ndarray, "..."]]:
+        """Computes pixel_acc, mean_acc, mean_iou, fw_iou `[*b]`, and class_iou `[*b, k]`.
+
+        A score is NaN where it is not defined.
+
+        Args:
+            convention: one of `CONVENTIONS`.
+        """
+        if convention not in CONVENTIONS:
+            raise UserError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
+        hit, true, predicted = self
+        total = true.sum(-1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            class_acc, class_iou = hit / true, hit / (true + predicted - hit)
+            pixel_acc = hit.sum(-1) / total
+            shares = true / total[..., None]
+            fw_iou = np.sum(shares * np.where(true > 0, class_iou, 0), axis=-1)
+        if convention == "present":
+            class_iou = np.where(true > 0, class_iou, np.nan)
+        elif convention == "matlab":
+            class_acc, class_iou = np.nan_to_num(class_acc), np.nan_to_num(class_iou)
+        found = {
+            "pixel_acc": pixel_acc,
+            "mean_acc": _mean(class_acc),
+            "mean_iou": _mean(class_iou),
+            "fw_iou": fw_iou,
+            "class_iou": class_iou,
+        }
+        return {key: np.asarray(value) for key, value in found.items()}
 
 
 def scores(
@@ -161,25 +178,11 @@ def scores(
     Returns:
         Fractions in 0 to 1; NaN where there is nothing to average.
     """
-    counts = np.asarray(counts, np.int64)
-    iou = class_iou(counts, convention=convention)
-    true, predicted, hit = counts.sum(1), counts.sum(0), np.diag(counts)
-    union, total = true + predicted - hit, counts.sum()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        class_acc = hit / true
-        pixel_acc = hit.sum() / total
-        fw_iou = np.sum(true / total * np.where(true > 0, hit / union, 0))
-    if convention == "matlab":
-        class_acc = np.nan_to_num(class_acc)
-    return {
-        "pixel_acc": float(pixel_acc),
-        "mean_acc": _mean(class_acc),
-        "mean_iou": _mean(iou),
-        "fw_iou": float(fw_iou) if total else float("nan"),
-        "class_iou": iou,
-    }
+    found = ClassSums.of(np.asarray(counts, np.int64)).scores(convention=convention)
+    return {key: value if value.ndim else float(value) for key, value in found.items()}
 
 
-def _mean(values: Float[np.ndarray, " k"]) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else float("nan")
+def _mean(values: Float[np.ndarray, "*b k"]) -> Float[np.ndarray, "*b"]:
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sum(values, axis=-1, where=defined) / defined.sum(-1))

@@ -8,18 +8,24 @@ import csv
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from fcn_jax.atomic_file import replacing
+from fcn_jax.reports.intervals import NUM_RESAMPLES, Differences, find_intervals, find_missing
 from fcn_jax.reports.runs import SCORES, Group, Run
+from fcn_jax.reports.tables import (
+    Table,
+    class_table,
+    decimals,
+    difference_table,
+    score_table,
+    shorten,
+)
 
 # The network is what is compared; the others are reported from the evaluations.
 _REPORTED_ELSEWHERE = re.compile(r"model\..*|seed|data\.name|eval\.(split|convention|boundary_px)")
-_LONGEST_VALUE = 40
 
 
 def find_differences(groups: Sequence[Group]) -> str:
@@ -40,7 +46,7 @@ def find_differences(groups: Sequence[Group]) -> str:
         },
     }
     found = {
-        label: f"{label} ({', '.join(_short(value) for value in values)})"
+        label: f"{label} ({', '.join(shorten(value) for value in values)})"
         for label, values in conditions.items()
         if any(value != values[0] for value in values)
     }
@@ -51,72 +57,100 @@ def find_differences(groups: Sequence[Group]) -> str:
     return "; ".join(found.values())
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 4]} ..."
+@dataclass(frozen=True)
+class Comparison:
+    """What enters a report.
 
-
-def make_report(
-    groups: Sequence[Group], *, title: str, step: str, differences: str, note: str
-) -> str:
-    """Makes the text of README.md, which shows the pictures that lie beside it.
-
-    Args:
-        groups: Runs to compare; the first group is the base.
+    Attributes:
         title: Heading.
         step: Step of the evaluations as it was asked for: 'last', 'best' or a number.
+        groups: Groups of runs; the first is the base.
         differences: What `find_differences` says of the groups.
-        note: Reason why there is no predictions.png; '' if there is one.
+        intervals: What `find_intervals` says of the groups but for the base.
+        ids: Images that the first runs of all groups have among their samples.
+        note: Reason why there are none; '' if there are some.
+        multiply_adds: Multiply-adds of an image in the network of each group, None if not known.
+        size: Height and width of that image, in pixels.
     """
-    first = groups[0].first
-    split = first.evaluation["split"]
+
+    title: str
+    step: str
+    groups: Sequence[Group]
+    differences: str
+    intervals: Sequence[Differences]
+    ids: Sequence[str]
+    note: str
+    multiply_adds: Sequence[int | None]
+    size: tuple[int, int]
+
+
+def make_report(of: Comparison) -> str:
+    """Makes the text of README.md, which shows the pictures that lie beside it."""
+    groups = of.groups
+    split = groups[0].first.evaluation["split"]
+    predictions = f"![Images of {split}](predictions.png)"
+    if of.note:
+        predictions = f"Note: no predictions.png: {of.note}."
     sections = [
-        f"# {_escape(title)}",
-        _setting(groups, step=step),
-        differences and f"**Not a like-for-like comparison:** {differences}.",
-        _score_table(groups),
+        f"# {_escape(of.title)}",
+        describe_setting(groups, step=of.step),
+        of.differences and f"**Not a like-for-like comparison:** {of.differences}.",
+        _markdown(score_table(groups)),
+        *_write_intervals(of),
         "![Training loss and mean IoU](curves.png)",
         "## IoU of each class",
         groups[1:] and f"In brackets: the difference to {_escape(groups[0].name)}.",
-        _class_table(groups),
+        _markdown(class_table(groups)),
         "![IoU of each class](class_iou.png)",
         "## Predictions",
-        f"Note: {note}." if note else f"![Images of {split}](predictions.png)",
+        predictions,
         "## Where the numbers come from",
         *(_provenance(run) for group in groups for run in group.runs),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def write_csv(runs: Sequence[Run], path: Path) -> None:
-    """Writes one line for each run; what is not defined, such as an absent class, is empty."""
-    rows = [_csv_row(run) for run in runs]
+def explain_intervals(groups: Sequence[Group]) -> str:
+    """Says how the intervals of the differences were made, or why there are none."""
+    if missing := find_missing(groups):
+        return f"No intervals: {missing}."
+    text = (
+        "A 95 % interval holds the true difference in 95 of 100 repetitions. Over images: "
+        f"{NUM_RESAMPLES:,} times as many images as the split has are drawn from it with "
+        "replacement, the same ones for both sides."
+    )
+    if any(len(group.runs) > 1 for group in groups):
+        text += (
+            " Over images and seeds: the spread of the seeds is added, by Student's t, where both "
+            "sides have several."
+        )
+    else:
+        text += " Another seed may move a score by more: train several to see it."
+    return text
+
+
+def write_csv(groups: Sequence[Group], path: Path, *, runs: Sequence[Run]) -> None:
+    """Writes one line for each run; what is not defined, such as an absent class, is empty.
+
+    Args:
+        groups: Groups of the runs; the first is the base of the differences.
+        path: The file.
+        runs: The runs in the order of the lines.
+    """
+    rows = [{**_csv_row(run), **_csv_difference(run, groups[0])} for run in runs]
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def decimals(value: float, digits: int) -> str:
-    """Formats a number; one that is not defined is a dash."""
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def over_seeds(values: np.ndarray, *, base: np.ndarray | None = None) -> str:
-    """Formats a score of some runs: the mean, and one standard deviation.
+def describe_setting(groups: Sequence[Group], *, step: str) -> str:
+    """Says on what the runs were scored, and how.
 
     Args:
-        values: Score of each run, as a fraction.
-        base: Score of the runs to compare with; the difference stands in brackets.
+        groups: Groups of runs.
+        step: Step of the evaluations as it was asked for.
     """
-    text = decimals(values.mean(), 4)
-    if len(values) > 1 and not np.isnan(values).any():
-        text += f" ± {values.std(ddof=1):.4f}"
-    change = np.nan if base is None else values.mean() - base.mean()
-    return text if np.isnan(change) else f"{text} ({change:+.4f})"
-
-
-def _setting(groups: Sequence[Group], *, step: str) -> str:
     runs = [group.first for group in groups]
     first = runs[0].evaluation
     images = " / ".join(dict.fromkeys(f"{run.evaluation['num_images']:,}" for run in runs))
@@ -145,11 +179,18 @@ def _setting(groups: Sequence[Group], *, step: str) -> str:
     return text
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]], *, num_left: int) -> str:
-    """Makes a Markdown table; the first `num_left` columns are texts, the others numbers."""
-    rule = [":--"] * num_left + ["--:"] * (len(header) - num_left)
-    lines = [map(_escape, header), rule, *(map(_escape, row) for row in rows)]
+def _markdown(table: Table) -> str:
+    rule = [":--"] * table.num_left + ["--:"] * (len(table.header) - table.num_left)
+    lines = [map(_escape, table.header), rule, *(map(_escape, row) for row in table.rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _write_intervals(of: Comparison) -> list[str]:
+    if not of.intervals:
+        return []
+    table = difference_table(of.groups, of.intervals)
+    said = _escape(explain_intervals(of.groups))
+    return [f"## {_escape(table.title)}", said, _markdown(table)]
 
 
 def _escape(text: object) -> str:
@@ -157,58 +198,28 @@ def _escape(text: object) -> str:
     return re.sub(r"([|<*`$\\\[])", r"\\\1", str(text))
 
 
-def _score_table(groups: Sequence[Group]) -> str:
-    header = ["run", "model", "finest stride", "output stride", "params", "step", "seeds"]
-    header += [*SCORES.values(), "boundary IoU", "train minutes", "images/s"]
-    rows = []
-    for group in groups:
-        run = group.first
-        base = None if group is groups[0] else groups[0].scores("mean_iou")
-        rows.append(
-            [
-                group.name,
-                run.config["model"]["name"],
-                run.info.get("finest_stride", "-"),
-                run.info.get("output_stride", "-"),
-                f"{run.info['num_params']:,}",
-                f"{run.step:,}",
-                ", ".join(map(str, group.seeds)),
-                *(
-                    over_seeds(group.scores(k), base=base if k == "mean_iou" else None)
-                    for k in SCORES
-                ),
-                over_seeds(group.boundary_iou),
-                decimals(run.train_minutes, 1),
-                decimals(run.images_per_s, 1),
-            ]
-        )
-    return _table(header, rows, num_left=2)
-
-
-def _class_table(groups: Sequence[Group]) -> str:
-    base, *others = (group.class_iou.T for group in groups)
-    rows = [
-        [name, over_seeds(base[i]), *(over_seeds(other[i], base=base[i]) for other in others)]
-        for i, name in enumerate(groups[0].first.class_names)
-    ]
-    return _table(["class", *(group.name for group in groups)], rows, num_left=1)
-
-
-def _provenance(run: Run) -> str:
-    lines = [f"### {run.name}", ""]
-    lines += [f"- experiment {run.info['experiment']}, seed {run.info['seed']}"]
+def list_launches(run: Run) -> list[tuple[str, list[str]]]:
+    """Lists what is known of each launch of a run, as (fact, details), and last its score."""
+    facts = []
     for launch in run.info["launches"]:
         commit = launch["git_commit"][:12] or "unknown"
         dirty = " (with uncommitted changes)" if launch["git_dirty"] else ""
         end = f"to {launch['end_step']}" if "end_step" in launch else "(killed)"
         versions = {"python": launch["python"], **launch["versions"]}
-        lines += [
-            f"- from step {launch['start_step']} {end}: commit {commit}{dirty}",
-            f"  - {launch['machine']}; {', '.join(launch['devices'])}",
-            f"  - {', '.join(f'{name} {version}' for name, version in versions.items())}",
+        details = [
+            f"{launch['machine']}; {', '.join(launch['devices'])}",
+            ", ".join(f"{name} {version}" for name, version in versions.items()),
         ]
+        facts.append((f"from step {launch['start_step']} {end}: commit {commit}{dirty}", details))
     mean_iou, evaluation = decimals(run.scores["mean_iou"], 4), run.evaluation
-    lines += [f"- mean IoU {mean_iou} out of eval/{evaluation['split']}-{run.step}.json"]
+    return [*facts, (f"mean IoU {mean_iou} out of eval/{evaluation['split']}-{run.step}.json", [])]
+
+
+def _provenance(run: Run) -> str:
+    lines = [f"### {run.name}", ""]
+    lines += [f"- experiment {run.info['experiment']}, seed {run.info['seed']}"]
+    for fact, details in list_launches(run):
+        lines += [f"- {fact}", *(f"  - {detail}" for detail in details)]
     commands = (launch["command"] for launch in run.info["launches"])
     return "\n".join([*lines, "", "```", *commands, "```"])
 
@@ -230,6 +241,19 @@ def _csv_row(run: Run) -> dict[str, object]:
         **{f"iou_{name}": iou for name, iou in class_iou},
     }
     return {key: "" if _undefined(value) else value for key, value in row.items()}
+
+
+def _csv_difference(run: Run, base: Group) -> dict[str, float | str]:
+    """Returns how much a run is above the base, and the bounds of it over images."""
+    if run in base.runs:
+        return dict.fromkeys(_DIFFERENCE_COLUMNS, "")
+    (found,) = find_intervals([base, Group(run.name, (run,))])
+    values = found.scores["mean_iou"]
+    numbers = zip(_DIFFERENCE_COLUMNS, (values.value, values.low, values.high), strict=True)
+    return {key: "" if math.isnan(value) else value for key, value in numbers}
+
+
+_DIFFERENCE_COLUMNS = ("mean_iou_diff", "mean_iou_diff_low", "mean_iou_diff_high")
 
 
 def _undefined(value: object) -> bool:

@@ -36,18 +36,12 @@ class ImageScores:
         """Computes them from the counts, each image by itself."""
         from fcn_jax.ops import metrics  # here and not above: it imports jax
 
-        hit = np.trace(images.counts, axis1=1, axis2=2)
-        with np.errstate(invalid="ignore"):
-            pixel_acc = hit / images.num_pixels
+        found = metrics.ClassSums.of(images.counts).scores(convention=convention)
         return cls(
             ids=images.ids,
-            mean_iou=np.where(
-                images.num_pixels > 0,
-                metrics.mean_iou(images.counts, convention=convention),
-                np.nan,
-            ),
-            pixel_acc=pixel_acc,
-            class_iou=metrics.class_iou(images.counts, convention=convention),
+            mean_iou=np.where(images.num_pixels > 0, found["mean_iou"], np.nan),
+            pixel_acc=found["pixel_acc"],
+            class_iou=found["class_iou"],
             num_pixels=images.num_pixels,
         )
 

@@ -8,12 +8,13 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fcn_jax.errors import MissingError, UserError
+from fcn_jax.train.image_counts import ImageCounts
 from fcn_jax.train.json_file import Number, check_keys, damaged
 from fcn_jax.train.run_folder import RunFolder
 
@@ -36,8 +37,6 @@ _EVALUATION = {
     "counts": list, **dict.fromkeys(SCORES, Number),
 }  # fmt: skip
 
-_MAX_SAMPLES = 6
-
 # Stored scores are the same float64 arithmetic on the same integers, printed as JSON.
 _TOLERANCE = 1e-9
 
@@ -57,6 +56,7 @@ class Run:
         step: Step of the evaluation that is reported.
         scores: Scores computed from the counts of this evaluation.
         boundary_iou: Mean IoU near boundaries, computed from its counts; NaN if it has none.
+        images: Counts of each image of this evaluation; None if an older version made it.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Run:
     step: int
     scores: dict
     boundary_iou: float
+    images: ImageCounts | None
 
     @property
     def evaluation(self) -> dict:
@@ -183,10 +184,21 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     raise UserError("a run folder is given twice; give each once")
 
 
+def shorten_names(groups: Sequence[Group]) -> tuple[list[Group], str]:
+    """Leaves out what all names begin with; returns the groups under their names, and the rest.
+
+    Names that have less than two words in common stay.
+    """
+    names = [group.name for group in groups]
+    prefix = re.match(r"(.*[_/-])?", os.path.commonprefix(names))[0]
+    if len(groups) < 2 or len(re.findall(r"[_/-]", prefix)) < 2 or prefix in names:
+        return list(groups), ""
+    return [replace(group, name=group.name.removeprefix(prefix)) for group in groups], prefix
+
+
 def common_samples(runs: Sequence[Run]) -> list[str]:
     """Returns the ids, sorted, that have an image, a label and a prediction in every run."""
-    common = set.intersection(*(set(run.list_samples()) for run in runs))
-    return sorted(common)[:_MAX_SAMPLES]
+    return sorted(set.intersection(*(set(run.list_samples()) for run in runs)))
 
 
 def read_run(path: Path, *, name: str, split: str, step: str) -> Run:
@@ -235,6 +247,7 @@ def read_run(path: Path, *, name: str, split: str, step: str) -> Run:
         step=chosen,
         scores=_check_scores(evaluations[chosen], file),
         boundary_iou=_boundary_iou(evaluations[chosen], file),
+        images=folder.read_image_counts(split, chosen),
     )
 
 

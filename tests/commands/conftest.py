@@ -1,5 +1,6 @@
 """Made-up experiments and run folders, small enough to write in a few milliseconds."""
 
+import dataclasses
 import json
 import sys
 import types
@@ -10,9 +11,12 @@ import pytest
 from PIL import Image
 
 from fcn_jax.commands import door, experiments
-from fcn_jax.ops.metrics import scores
+from fcn_jax.ops.metrics import band_counts, scores
 from fcn_jax.ops.palette import save_label_png, voc_palette
+from fcn_jax.reports.comparison import Comparison
+from fcn_jax.reports.intervals import find_intervals
 from fcn_jax.reports.runs import read_run
+from fcn_jax.train.image_counts import ImageCounts
 
 CLASS_NAMES = ["sky", "building", "road", "pavement", "tree", "car", "bicyclist"]
 _COLORS = np.array(
@@ -161,8 +165,12 @@ def write_run(
     flip_prob: float = 0.5,
     num_threads: int = 2,
     train_split: str = "train",
+    has_images: bool = False,
 ) -> Path:
-    """Writes the folder of a run whose predictions are as coarse as its stride."""
+    """Writes the folder of a run whose predictions are as coarse as its stride.
+
+    `has_images` adds the counts of each image, which older versions did not keep.
+    """
     (folder / "eval").mkdir(parents=True)
     samples = folder / "samples" / "val"
     samples.mkdir(parents=True)
@@ -210,18 +218,18 @@ def write_run(
         line = {"kind": "train", "step": step, "loss": loss, "images_per_s": stride + rng.random()}
         lines.append(line)
     for step in range(num_steps // 5, num_steps + 1, num_steps // 5):
-        counts = np.zeros((num_classes, num_classes), np.int64)
+        of_images, bands = [], 0
         scenes = np.random.default_rng(1)
         for i in range(num_images):
             image, label = make_scene(scenes, height, width)
             pred = predict(rng, label, stride=max(1, stride * num_steps // (step + 1)))
-            counts += count(label, pred, num_classes)
+            of_images.append(count(label, pred, num_classes))
+            bands += band_counts(label, pred, num_classes=num_classes, ignore_label=255)
             if i < num_samples and step == num_steps:
                 Image.fromarray(image).save(samples / f"street{i}.image.png")
                 save_label_png(samples / f"street{i}.label.png", label, colors)
                 save_label_png(samples / f"street{i}.pred-{step}.png", pred, colors)
-        # As if a quarter of all pixels lay near a boundary.
-        boundary_counts = counts // 4
+        counts, boundary_counts = sum(of_images), bands[4]
         report = scores(counts)
         class_iou = report.pop("class_iou")
         evaluation = {
@@ -241,6 +249,30 @@ def write_run(
             "eval_s": 1.0,
         }
         (folder / "eval" / f"val-{step}.json").write_text(json.dumps(evaluation))
+        if has_images and step == num_steps:
+            ImageCounts(
+                ids=tuple(f"street{i}" for i in range(num_images)),
+                counts=np.array(of_images, np.int32),
+                num_pixels=np.sum(of_images, axis=(1, 2)),
+                loss_sums=np.ones(num_images),
+                band_counts=bands,
+            ).save(folder / "eval" / f"val-{step}.npz")
         lines.append({"kind": "eval", "split": "val", "step": step, **report})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
+
+
+def make_comparison(groups, **changes) -> Comparison:
+    """Makes what a report of these groups is made from, without multiply-adds and pictures."""
+    of = Comparison(
+        title="",
+        step="last",
+        groups=groups,
+        differences="",
+        intervals=find_intervals(groups, num_resamples=100),
+        ids=[],
+        note="",
+        multiply_adds=[None] * len(groups),
+        size=(48, 64),
+    )
+    return dataclasses.replace(of, **changes)

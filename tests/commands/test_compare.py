@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn_jax.commands import compare
 from fcn_jax.ops.metrics import scores
 from fcn_jax.ops.palette import save_label_png
-from fcn_jax.reports import figures
+from fcn_jax.reports import figures, page
 from fcn_jax.reports.comparison import find_differences
 from fcn_jax.reports.runs import Group, group_runs
+
+
+@pytest.fixture(autouse=True)
+def without_page(monkeypatch):
+    """Makes no index.html, which takes a second: `test_page` has it."""
+    monkeypatch.setattr(page, "make_page", lambda of: "")
+    monkeypatch.setattr(compare, "count_multiply_adds", lambda run, **size: None)
 
 
 def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
@@ -49,7 +57,8 @@ def test_report_says_what_the_folders_say(launch, make_run, tmp_path):
     assert f"| {near:.4f} |" in report and "another class within 5 pixels" in report
     assert float(rows[1]["boundary_iou"]) == evaluations[1]["boundary_iou"]
     assert f"{ious[1]:.4f}" in out and f"{near:.4f}" in out
-    assert f"wrote {output / 'README.md'}" in out
+    assert f"wrote {output / 'README.md'}" in out and f"wrote {output / 'index.html'}" in out
+    assert "note: no intervals of the differences: fcn32s has no counts of single images" in out
 
 
 def test_scores_that_are_not_those_of_the_counts_are_refused(launch, make_run, edit):

@@ -6,6 +6,7 @@ from fcn_jax.errors import UserError
 from fcn_jax.reports.comparison import make_report, write_csv
 from fcn_jax.reports.runs import common_samples, group_runs, short_names
 from fcn_jax.train.run_folder import open_picture
+from tests.commands.conftest import make_comparison
 from tests.mutations import mutations
 
 
@@ -45,12 +46,13 @@ def test_names_are_as_long_as_it_takes(tmp_path):
 
 def test_damaged_run_folder_is_read_or_told(make_run, read, tmp_path):
     """Whatever happens to a byte of it, a report is made or the user gets an answer."""
-    folder, told = make_run("fcn8s"), 0
+    folder, told = make_run("fcn8s", has_images=True), 0
     for _ in mutations(folder):
         try:
             run = read(folder)
-            make_report(group_runs([run]), title="", step="last", differences="", note="")
-            write_csv([run], tmp_path / "table.csv")
+            groups = group_runs([run])
+            make_report(make_comparison(groups))
+            write_csv(groups, tmp_path / "table.csv", runs=[run])
             for image_id in common_samples([run]):
                 list(map(open_picture, run.sample_files(image_id)))
         except UserError:

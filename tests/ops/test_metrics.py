@@ -6,10 +6,9 @@ import pytest
 
 from fcn_jax.ops.metrics import (
     CONVENTIONS,
+    ClassSums,
     band_counts,
-    class_iou,
     confusion_counts,
-    mean_iou,
     near_boundary,
     scores,
 )
@@ -170,10 +169,7 @@ def test_band_counts_are_those_of_near_boundary_at_every_distance(rng, ignore_la
 def test_scores_of_many_matrices_are_those_of_each(rng, convention):
     counts = rng.integers(0, 9, (2, 3, 5, 5)) * rng.integers(0, 2, (2, 3, 5, 1))
     counts[0, 0] = 0
+    many = ClassSums.of(counts).scores(convention=convention)
     for index in np.ndindex(2, 3):
-        one = scores(counts[index], convention=convention)
-        many = class_iou(counts, convention=convention)[index]
-        np.testing.assert_array_equal(many, one["class_iou"])
-        np.testing.assert_allclose(
-            mean_iou(counts, convention=convention)[index], one["mean_iou"], rtol=1e-14
-        )
+        for key, value in scores(counts[index], convention=convention).items():
+            np.testing.assert_array_equal(many[key][index], value)
