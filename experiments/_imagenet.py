@@ -80,8 +80,9 @@ def camvid(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
 def custom(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
     """Makes an experiment on a user's own folder, of some 60 to 500 photos.
 
-    At the same cost, 500 steps of crops of 257 scored as 320 of crops of 321 did on 90 photos of
-    VOC's animals after 60 others (0.576 and 0.572). Sizes vary: few padded shapes, little padding.
+    FCN-8s, trained on 60 photos of VOC's animals and scored on 90 others, came to a mean IoU of
+    0.576 on EfficientNet-Lite0 and 0.483 on MobileNetV2 after 500 steps, and at the same cost, 320
+    steps of crops of 321, to 0.572. Sizes vary: few padded shapes, little padding.
     """
     return _make_config(
         backbone,
