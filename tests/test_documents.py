@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shlex
 import sys
 import types
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fcn_jax
 from fcn_jax.commands import door, experiments
 from fcn_jax.data import datasets
 from fcn_jax.data.batches import loader
@@ -172,6 +174,51 @@ def test_the_experiment_resolves(tmp_path):
     config = experiments.resolve(experiments.load_experiment(path, ROOT / "experiments")).config
     assert config["model"]["upsampling"] == "learned"
     assert config["loss"]["divide_by"] == "pixels"
+
+
+def _commands(path: str) -> list[list[str]]:
+    """Lists the words after `python launch.py` of each command that a document shows."""
+    lines = (ROOT / path).read_text().replace("\\\n", " ").splitlines()
+    shown = (line.strip() for line in lines)
+    return [shlex.split(line)[2:] for line in shown if line.startswith("python launch.py ")]
+
+
+@pytest.mark.usefixtures("compile_fast", "plain_conv")
+def test_the_readme_goes_from_a_folder_to_predictions(tmp_path, monkeypatch, capsys, rng):
+    """Its five commands and its Python, on small pictures and a small network."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("my_folder/images", "my_folder/labels", "my_photos"):
+        Path(folder).mkdir(parents=True)
+    for index in range(8):
+        label = np.zeros((40, 48), np.uint8)
+        label[5 : 20 + index, 9:30] = 1 + index % 2
+        image = (rng.integers(0, 60, (*label.shape, 3)) + 90 * label[..., None]).astype(np.uint8)
+        Image.fromarray(image).save(f"my_folder/images/{index}.jpg", quality=95)
+        Image.fromarray(label).save(f"my_folder/labels/{index}.png")
+    Image.fromarray(image).save("my_photos/mine.jpg")
+    Image.fromarray(image).save("photo.jpg")
+    Path("my_folder/classes.txt").write_text("background\ncat\ndog\n")
+    small = ["--config.model.name=alexnet_fcn32s", "--config.init.weights="]
+    small += ["--config.model.width=0.03125", "--config.model.fc_channels=4"]
+    small += ["--config.augment.crop_size=32", "--config.train.num_steps=1"]
+    commands = _commands("README.md")
+    assert [words[0] for words in commands] == [
+        "check_data", "train", "evaluate", "predict", "export",
+    ]  # fmt: skip
+    for words in commands:
+        words = [*words, *small] if words[0] == "train" else words
+        code = door.main(words, experiments_dir=ROOT / "experiments")
+        assert code == 0, capsys.readouterr().err
+    assert Path("predictions/masks/mine.png").exists()
+    assert Path("predictions/overlays/mine.jpg").exists()
+    [snippet] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    snippet, fresh = snippet.rsplit("fresh = ", 1)
+    capsys.readouterr()
+    exec(snippet, {})  # noqa: S102 (our own document)
+    assert capsys.readouterr().out.split(" ", 1)[1] == "(40, 48, 3)\n"
+    assert Path("mine.safetensors").exists()
+    assert eval(fresh, {"fcn_jax": fcn_jax}).labels.num_classes == 3
 
 
 class Drawings(datasets.Dataset):
