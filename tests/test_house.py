@@ -21,7 +21,7 @@ FLOORS = [
     {"ops"},
     {"models", "data", "weights"},
     {"train"},
-    {"inference"},
+    {"inference", "export"},
     {"reports"},
     {"commands"},
 ]

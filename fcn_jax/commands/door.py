@@ -43,6 +43,7 @@ COMMANDS = (
     "benchmark",
     "import_weights",
     "export_weights",
+    "export",
 )
 
 DEFAULT_COMMAND = "train"

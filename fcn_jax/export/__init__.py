@@ -1,0 +1,1 @@
+"""A trained network as one file that others run without this project."""
