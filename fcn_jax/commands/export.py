@@ -15,7 +15,7 @@ python launch.py export --network=fcn8s.safetensors --format=onnx --output=fcn8s
 python launch.py export --workdir=runs/voc_fcn8s --size=500x500 --output=fcn8s_500.stablehlo
 """
 
-_FORMATS = ("stablehlo",)  # each is the suffix of its files, too
+_FORMATS = ("stablehlo", "onnx")  # each is the suffix of its files, too
 _DTYPES = ("uint8", "float32")
 
 
@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> None:
     if path.is_dir():
         raise UserError(f"--output={args.output} is a folder: give the file to write")
 
-    from fcn_jax.export import description, program, stablehlo
+    from fcn_jax.export import description, onnx_file, program, stablehlo
 
-    form = stablehlo
+    form = {"stablehlo": stablehlo, "onnx": onnx_file}[args.format]
     form.check_packages()
     net = looks.load_network(args)
     path.parent.mkdir(parents=True, exist_ok=True)

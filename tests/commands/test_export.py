@@ -13,10 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn_jax.models.zoo import get_model
 from tests.export.conftest import NAMES, make_net
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("flatbuffers"), reason="jax.export needs flatbuffers"
+)
+
+needs_onnx = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))),
+    reason="ONNX needs onnx and onnxruntime",
 )
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/export.md").read_text()
@@ -83,3 +89,36 @@ def test_the_program_gives_the_logits_in_a_process_with_jax_alone(
     assert (about["classes"], about["colors"][1]) == ([*NAMES], [128, 0, 0])
     assert (about["void_label"], about["input"]["size_multiple"]) == (255, 32)
     assert about["input"]["shape"] == ["b", "h", "w", 3] and about["origin"] == {"step": 7}
+
+
+@needs_onnx
+@pytest.mark.usefixtures("compile_fast", "plain_conv")
+def test_the_onnx_file_gives_the_classes_in_a_process_without_jax(
+    launch, draw_variables, tmp_path, rng
+):
+    """The network computes in bfloat16, and its file in float32."""
+    net, path = make_net(draw_variables, "vgg16_fcn32s", dtype="bfloat16"), tmp_path / "net.onnx"
+    net.save(tmp_path / "net.safetensors")
+    words = [f"--network={tmp_path / 'net.safetensors'}", "--format=onnx", "--dtype=float32"]
+    code, stdout, stderr = launch("export", *words, f"--output={path}")
+    assert code == 0, stderr
+    assert re.search(r"largest relative difference \d\.\de-0[567] at 1x64x96, 2x97x65", stdout)
+
+    pixels = rng.integers(0, 256, (50, 37, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    consumer = snippet("onnxruntime").replace('("RGB"))', '("RGB"), np.float32)')
+    alone = "\nassert not {'fcn_jax', 'jax'} & {*sys.modules}"
+    printed = run_alone(consumer + alone, tmp_path, path)
+    exact = get_model(**{**net.section, "dtype": "float32"}, num_classes=len(NAMES))
+    logits = jax.jit(lambda images: exact.apply(net.variables, images, train=False))(pixels[None])
+    assert printed == print_shares(logits)
+    about = json.loads(Path(f"{path}.json").read_text())
+    assert about["program"]["opset"] == 13 and about["input"]["dtype"] == "float32"
+
+
+def test_onnx_says_what_to_install(launch, monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    words = ["--network=net.safetensors", "--format=onnx", f"--output={tmp_path / 'net.onnx'}"]
+    code, _, stderr = launch("export", *words)
+    assert code == 2 and stderr.endswith("pip install onnx onnxruntime\n")
+    assert not list(tmp_path.glob("*.onnx*"))

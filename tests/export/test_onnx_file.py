@@ -1,0 +1,36 @@
+"""ONNX: networks of each family compute in onnxruntime what they compute in jax."""
+
+import importlib.util
+
+import jax
+import pytest
+
+from fcn_jax.export import onnx_file
+from fcn_jax.export.program import make_images
+from tests.export.conftest import make_net
+
+pytestmark = [
+    pytest.mark.usefixtures("compile_fast"),
+    pytest.mark.skipif(
+        not all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))),
+        reason="ONNX needs onnx and onnxruntime",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("vgg16_fcn8s", {}, None),  # padded by 100, and crops
+        ("alexnet_fcn32s", {"padding": "same"}, (40, 61)),  # LRN, and matrices that are constants
+        ("vgg16_deeplab_msc_largefov", {}, None),  # rates, average pools, many upsamplings
+        ("resnet18_fcn32s", {"norm": "none"}, None),  # learned upsampling
+    ],
+)
+def test_a_network_computes_the_same(draw_variables, tmp_path, name, options, size):
+    net, path = make_net(draw_variables, name, **options), tmp_path / "net.onnx"
+    images = make_images("uint8", size)
+    onnx_file.write(net, path, images)
+    comparison = onnx_file.verify(net, path, images)
+    assert 0 < comparison.difference < 1e-4
+    assert len(jax.tree.leaves(net.variables)) > 10
