@@ -2,12 +2,12 @@
 
 import calendar
 import datetime
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 from jax import export
 
@@ -49,15 +49,16 @@ def describe(today: datetime.date) -> dict[str, Any]:
     weeks older. It counts from the builds of jaxlib, whose dates no package holds; so there is one
     date that is certain, by which the promise has ended.
     """
+    jaxlib = importlib.metadata.version("jaxlib")
     return {
         "format": "jax.export",
         "platforms": list(PLATFORMS),
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": jaxlib,
         "readable_by": f"jax {jax.__version__}, releases up to {GUARANTEE_MONTHS} months younger "
         "and up to 3 weeks older",
         "readable_until": f"{GUARANTEE_MONTHS} months after the release of jaxlib "
-        f"{jaxlib.__version__}, by {_add_months(today, GUARANTEE_MONTHS)} at the latest",
+        f"{jaxlib}, by {_add_months(today, GUARANTEE_MONTHS)} at the latest",
         "source": GUARANTEE,
     }
 

@@ -122,3 +122,39 @@ def test_onnx_says_what_to_install(launch, monkeypatch, tmp_path):
     code, _, stderr = launch("export", *words)
     assert code == 2 and stderr.endswith("pip install onnx onnxruntime\n")
     assert not list(tmp_path.glob("*.onnx*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--network=a", "--output=net.onnx"], "net.onnx must end in .stablehlo for --format="),
+        (["--network=a", "--output=net.pb", "--format=onnx"], "net.pb must end in .onnx"),
+        (["--network=a", "--output=a.stablehlo", "--format=tflite"], "known: stablehlo, onnx"),
+        (["--network=a", "--output=a.stablehlo", "--dtype=int8"], "known: uint8, float32"),
+        (["--network=a", "--output=a.stablehlo", "--size=500"], "must be HEIGHTxWIDTH"),
+        (["--network=a", "--output=folder.stablehlo"], "is a folder: give the file to write"),
+        (["--network=a", "--output=a.stablehlo"], "there is nothing at a"),
+        (["--workdir=folder.stablehlo", "--output=a.stablehlo"], "folder.stablehlo"),
+    ],
+)
+def test_a_mistake_is_answered(launch, tmp_path, monkeypatch, words, answer):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.stablehlo").mkdir()
+    code, _, stderr = launch("export", *words)
+    assert code == 2 and answer in stderr and "Traceback" not in stderr
+    assert {*tmp_path.iterdir()} == {tmp_path / "experiments", tmp_path / "folder.stablehlo"}
+
+
+def test_a_network_that_has_to_know_its_size_is_exported_for_one(
+    launch, draw_variables, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    make_net(draw_variables, "vgg16_fcn8s", fc6_kernel=3).save("net.safetensors")
+    words = ["export", "--network=net.safetensors", "--output=net.stablehlo"]
+    code, _, stderr = launch(*words)
+    assert code == 2 and "depends on the size of the image" in stderr and "--size=" in stderr
+    assert not [*tmp_path.glob("*.stablehlo*")] and not [*tmp_path.glob(".*")]
+
+    # A file that stands where a folder should, found before the network is traced.
+    code, _, stderr = launch(*words[:2], "--output=net.safetensors/net.stablehlo")
+    assert code == 2 and "net.safetensors" in stderr
