@@ -109,7 +109,7 @@ def _squeeze(graph, equation, value):
 
 
 def _transpose(graph, equation, value):
-    return graph.add("Transpose", value, perm=list(equation.params["permutation"]))
+    return _turn(graph, value, equation.params["permutation"])
 
 
 def _concatenate(graph, equation, *values):
@@ -199,16 +199,29 @@ def _gather_slice(graph, axes, slices, value, indices) -> Value:
 
 def _dot_general(graph, equation, left, right):
     (left_sums, right_sums), (left_batch, right_batch) = equation.params["dimension_numbers"]
-    left_axes, right_axes = (len(var.aval.shape) for var in equation.invars)
-    letters = string.ascii_lowercase
-    of_left, of_right = letters[:left_axes], list(letters[left_axes : left_axes + right_axes])
+    left_axes, right_axes = (range(len(var.aval.shape)) for var in equation.invars)
+    left_rest = [axis for axis in left_axes if axis not in (*left_sums, *left_batch)]
+    right_rest = [axis for axis in right_axes if axis not in (*right_sums, *right_batch)]
+    if len(left_sums) == len(right_rest) == 1 and (len(left_rest) == 1 or not left_batch):
+        # Several times as fast in onnxruntime.
+        left = _turn(graph, left, [*left_batch, *left_rest, *left_sums])
+        right = _turn(graph, right, [*right_batch, *right_sums, *right_rest])
+        return graph.add("MatMul", left, right)
+    letters = iter(string.ascii_letters)
+    of_left, of_right = ([next(letters) for _ in axes] for axes in (left_axes, right_axes))
     for ours, theirs in zip((*left_sums, *left_batch), (*right_sums, *right_batch), strict=True):
         of_right[theirs] = of_left[ours]
-    batch = [of_left[axis] for axis in left_batch]
-    sums = {of_left[axis] for axis in left_sums}
-    rest = [c for c in (*of_left, *of_right) if c not in sums and c not in batch]
-    expression = f"{of_left},{''.join(of_right)}->{''.join([*batch, *rest])}"
-    return graph.add("Einsum", left, right, equation=expression)
+    of_output = [of_left[axis] for axis in (*left_batch, *left_rest)]
+    of_output += [of_right[axis] for axis in right_rest]
+    sides = ("".join(side) for side in (of_left, of_right, of_output))
+    return graph.add("Einsum", left, right, equation="{},{}->{}".format(*sides))
+
+
+def _turn(graph, value, axes: Sequence[int]) -> Value:
+    """Puts the axis `axes[i]` into place i."""
+    if isinstance(value, np.ndarray):
+        return np.transpose(value, axes)
+    return value if [*axes] == sorted(axes) else graph.add("Transpose", value, perm=[*axes])
 
 
 def _conv_general_dilated(graph, equation, maps, kernel):
@@ -217,21 +230,16 @@ def _conv_general_dilated(graph, equation, maps, kernel):
     if params["batch_group_count"] != 1 or {*params["lhs_dilation"]} != {1}:
         raise _refuse(equation, "dilated maps")
     before, after = zip(*params["padding"], strict=True)
-    kernel = (
-        np.transpose(kernel, of_kernel)
-        if isinstance(kernel, np.ndarray)
-        else graph.add("Transpose", kernel, perm=list(of_kernel))
-    )
     output = graph.add(
         "Conv",
-        graph.add("Transpose", maps, perm=list(of_maps)),
-        kernel,
+        _turn(graph, maps, of_maps),
+        _turn(graph, kernel, of_kernel),
         strides=list(params["window_strides"]),
         pads=[*before, *after],
         dilations=list(params["rhs_dilation"]),
         group=params["feature_group_count"],
     )
-    return graph.add("Transpose", output, perm=np.argsort(of_output).tolist())
+    return _turn(graph, output, np.argsort(of_output).tolist())
 
 
 def _reduce_window_sum(graph, equation, value):

@@ -76,9 +76,9 @@ def picks(images):
 def products(images):
     b, h, _, c = images.shape
     rows = jnp.broadcast_to(jnp.arange(h, dtype=jnp.float32), (b, 2, h))
-    return jnp.einsum(
-        "bhwc,brh,cd->dwbr", images, rows, np.arange(6.0, dtype=np.float32).reshape(c, 2)
-    )
+    table = np.arange(2.0 * c, dtype=np.float32).reshape(2, c)
+    batches = jnp.einsum("bhw,brh->bwr", images[..., 0], rows)
+    return jnp.einsum("bhwc,brh,dc->dwbr", images, rows, table) + batches.transpose(1, 0, 2)
 
 
 def convolutions(images):
