@@ -121,15 +121,15 @@ def test_step_goes_down_the_gradient_of_the_whole_loss(make_model, random_variab
         return loss.total(parts, count) / count
 
     value, grads = objective(variables["params"], batch["images"], batch["labels"])
-    state, sums = step_once(
-        model, variables, batch, count=2, optimizer=optax.sgd(1.0), loss=EVERY_TERM
-    )
+    state, sums = step_once(model, variables, batch, count=2, loss=EVERY_TERM)  # sgd(0.1)
     np.testing.assert_allclose(sums["loss_sum"] / sums["count"], value, rtol=1e-5)
     squares = [np.sum(np.square(grad)) for grad in jax.tree.leaves(grads)]
     np.testing.assert_allclose(sums["grad_squares"], squares, rtol=1e-3)
     np.testing.assert_allclose(sums["grad_norm"] ** 2, sums["grad_squares"].sum(), rtol=1e-6)
     jax.tree.map(
-        lambda new, old, grad: np.testing.assert_allclose(old - new, grad, rtol=1e-3, atol=1e-4),
+        lambda new, old, grad: np.testing.assert_allclose(
+            (old - new) / 0.1, grad, rtol=1e-3, atol=1e-4
+        ),
         state.params,
         variables["params"],
         grads,
@@ -139,13 +139,13 @@ def test_step_goes_down_the_gradient_of_the_whole_loss(make_model, random_variab
 def test_caffe_sum_is_mean_times_pixels_per_image(make_model, random_variables):
     model = make_model()
     variables, batch = random_variables(model), make_batch()
-    mean, sums = step_once(model, variables, batch, optimizer=optax.sgd(1e-3))
+    mean, sums = step_once(model, variables, batch)
     pixels_per_image = float(sums["count"]) / len(batch["images"])
     total, _ = step_once(
         model,
         variables,
         batch,
-        optimizer=optax.sgd(1e-3 / pixels_per_image),
+        optimizer=optax.sgd(0.1 / pixels_per_image),
         loss={"divide_by": "images"},
     )
     for ours, theirs in zip(
