@@ -6,9 +6,8 @@ from tests import faults
 
 
 def test_a_run_that_was_killed_in_a_save_ends_with_the_same_bits(tmp_path, monkeypatch):
-    # In every process alike, or the bits would differ: programs that compile the soonest.
+    # In every process alike, or the bits would differ.
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    monkeypatch.setenv("FCN_JAX_CONV", "plain")
     faults.write_pictures(tmp_path / "pictures", number=6)
     undisturbed, usual_s = faults.run_undisturbed(tmp_path / "undisturbed")
     assert len(undisturbed) > 20

@@ -1,4 +1,8 @@
-"""Networks run on a few small images: compiling them takes longer than running them."""
+"""Networks run on a few small images: compiling them takes longer than running them.
+
+So most of them run with plain convolutions. test_transforms.py compares every kind of network in
+the form that a user gets with the plain one, and tests/ops/conv every form.
+"""
 
 import pytest
 

@@ -16,6 +16,8 @@ from fcn_jax.models.zoo import MODELS, get_model
 from fcn_jax.ops.geometry import receptive_field
 from tests import oracles
 
+pytestmark = pytest.mark.usefixtures("plain_conv")
+
 # --- the releases by hand ---------------------------------------------------------------------
 
 # (convolutions, rate, kernel and stride and padding of the pool) of conv1 to conv5.

@@ -15,6 +15,8 @@ from fcn_jax.ops.geometry import Window, receptive_field
 from fcn_jax.ops.losses import softmax_cross_entropy
 from tests import oracles
 
+pytestmark = pytest.mark.usefixtures("plain_conv")
+
 SKIPS = ("pool4", "pool3", "pool2", "pool1")
 
 # Where the crops of FCN-32s, 16s, 8s, 4s and 2s begin; 4s and 2s go on as the released ones do.

@@ -11,6 +11,8 @@ from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.papers import scale_channels
 from tests import oracles
 
+pytestmark = pytest.mark.usefixtures("plain_conv")
+
 WIDTH = 1 / 4
 STRIDES = {"bottleneck1": 2, "bottleneck3": 4, "bottleneck6": 8, "bottleneck13": 16}
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -15,6 +15,8 @@ from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.geometry import Upscore, output_size
 from tests import oracles
 
+pytestmark = pytest.mark.usefixtures("plain_conv")
+
 WIDTH = 1 / 16
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 

@@ -9,6 +9,8 @@ from fcn_jax.models.preprocess import CAFFE
 from fcn_jax.models.vgg import POOL_STRIDES, VGG16, deeplab_pools, fcn_pools, noup_pools
 from fcn_jax.ops.geometry import hole_algorithm
 
+pytestmark = pytest.mark.usefixtures("plain_conv")
+
 WIDTH = 1 / 32
 
 

@@ -36,6 +36,8 @@ from fcn_jax.models.zoo import (
 )
 from fcn_jax.ops.geometry import receptive_field
 
+pytestmark = pytest.mark.usefixtures("plain_conv")
+
 ROOT = Path(__file__).parents[2]
 
 TINY = {"width": 1 / 32, "fc_channels": 8, "side_channels": 4}
@@ -164,10 +166,13 @@ def test_alexnet_computes_the_same_at_every_output_stride(rng, draw_variables):
     images = jnp.asarray(rng.integers(0, 256, (1, 97, 129, 3)), jnp.uint8)
     options = {"width": 1 / 8, "pad": 5, "pool_pad": 1}
     variables = draw_variables(AlexNet(**options))
-    coarse, fine = (
-        AlexNet(output_stride=stride, **options).apply(variables, images, train=False)["pool5"].maps
-        for stride in (32, 4)
-    )
+
+    def run(stride):
+        model = AlexNet(output_stride=stride, **options)
+        apply = jax.jit(lambda *inputs: model.apply(*inputs, train=False)["pool5"].maps)
+        return apply(variables, images)
+
+    coarse, fine = run(32), run(4)
     np.testing.assert_allclose(fine[:, ::8, ::8], coarse, rtol=1e-4, atol=1e-4 * coarse.max())
 
 
