@@ -28,6 +28,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
+import fcn_jax
 from fcn_jax.commands import door
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.upsample import bilinear_kernel
@@ -542,6 +543,12 @@ ROWS = [
     Row("C2", "a trained network used without its data",
         nothing, f"export_weights --workdir='{RUN}' --output=a.safetensors", 0,
         'use it: fcn_jax.load("a.safetensors")'),
+    Row("C2", "a network of a file, scored on the data of an experiment",
+        lambda patch: fcn_jax.load(RUN).save("net.safetensors"),
+        "evaluate --network=net.safetensors --config=tiny", 0, "mean IoU"),
+    Row("C2", "a network of a file on pictures",
+        lambda patch: fcn_jax.load(RUN).save("net.safetensors"),
+        "predict mine/images --network=net.safetensors", 0, "pictures segmented"),
     Row("C3", "SIFT Flow's release: the semantic branch",
         fcn_of_caffe(**SIFT_FLOW),
         f"{IMPORT} --network=vgg16 --head=own --preprocess=caffe:108.353,115.294,114.578", 0,
@@ -715,6 +722,6 @@ def test_every_entry_is_answered():
 
 
 def test_b13_what_a_number_of_devices_does_not_promise_is_said():
-    text = " ".join((ROOT / "README.md").read_text().split())
+    text = " ".join((ROOT / "docs/correctness.md").read_text().split())
     assert "loss and gradients of a step on 1, 2, 4 devices | agree to 1e-5" in text
     assert "parameters under AdamW do not" in text and "one core instead of two" in text
