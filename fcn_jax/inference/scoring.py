@@ -133,10 +133,9 @@ def search_crf(
 def _count(
     label: np.ndarray, probabilities: Float[np.ndarray, "h w k"], ignore_label: int
 ) -> np.ndarray:
-    num_classes = probabilities.shape[-1]
     valid = label != ignore_label
-    cells = label[valid].astype(np.int64) * num_classes + probabilities.argmax(axis=-1)[valid]
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+    pred = probabilities.argmax(axis=-1)[valid]
+    return metrics.count_pixels(label[valid], pred, num_classes=probabilities.shape[-1])
 
 
 def _each(source: Source) -> Iterator[Mapping[str, Any]]:

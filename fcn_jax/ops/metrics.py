@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Integer, Num, UInt8
+from jaxtyping import Array, Bool, Float, Int, Int64, Integer, Num, UInt8
 
 from fcn_jax.errors import UserError
 
@@ -65,6 +65,14 @@ def near_boundary(
         return around
 
     return valid & (extreme(lax.max, -bound) != extreme(lax.min, bound))
+
+
+def count_pixels(
+    labels: Integer[np.ndarray, " n"], preds: Integer[np.ndarray, " n"], *, num_classes: int
+) -> Int64[np.ndarray, "{num_classes} {num_classes}"]:
+    """Counts pixels by (true class, predicted class) on the host; void is not among them."""
+    cells = labels.astype(np.int64) * num_classes + preds
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 NUM_BANDS = 40  # the widest trimap of the DeepLab papers, in pixels

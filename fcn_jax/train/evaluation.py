@@ -13,7 +13,7 @@ from typing import Any
 
 import flax.linen as nn
 import numpy as np
-from jaxtyping import Float, Int, Int32, UInt8
+from jaxtyping import Bool, Float, Int, Int32, UInt8
 
 from fcn_jax.data.batches.loader import eval_batches
 from fcn_jax.data.datasets import Dataset
@@ -143,6 +143,11 @@ class Tally:
             shape: Padded height and width that it went through the network with.
         """
         label, pred = record["label"], probabilities.argmax(axis=-1).astype(np.uint8)
+
+        def count(where: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "k k"]:
+            num_classes = self._classes["num_classes"]
+            return metrics.count_pixels(label[where], pred[where], num_classes=num_classes)
+
         distance_px = self._boundary_px
         distance = metrics.boundary_distance(
             label, ignore_label=self._classes["ignore_label"], max_px=min(distance_px, 254)
@@ -153,14 +158,9 @@ class Tally:
             Prediction(str(record["id"]), record["image"], label, pred),
             shape=shape,
             loss_sum=float(-np.log(np.maximum(true, np.finfo(np.float32).tiny)).sum(dtype=float)),
-            counts=self._count(label, pred, valid).astype(np.int32),
-            boundary_counts=self._count(label, pred, distance <= distance_px),
+            counts=count(valid).astype(np.int32),
+            boundary_counts=count(distance <= distance_px),
         )
-
-    def _count(self, label: np.ndarray, pred: np.ndarray, where: np.ndarray) -> np.ndarray:
-        num_classes = self._classes["num_classes"]
-        cells = label[where].astype(np.int64) * num_classes + pred[where]
-        return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
     def finish(self) -> Evaluation:
         """Returns what was counted."""
