@@ -139,13 +139,13 @@ def test_step_goes_down_the_gradient_of_the_whole_loss(make_model, random_variab
 def test_caffe_sum_is_mean_times_pixels_per_image(make_model, random_variables):
     model = make_model()
     variables, batch = random_variables(model), make_batch()
-    mean, sums = step_once(model, variables, batch)
+    mean, sums = step_once(model, variables, batch, optimizer=optax.sgd(1e-3))
     pixels_per_image = float(sums["count"]) / len(batch["images"])
     total, _ = step_once(
         model,
         variables,
         batch,
-        optimizer=optax.sgd(0.1 / pixels_per_image),
+        optimizer=optax.sgd(1e-3 / pixels_per_image),
         loss={"divide_by": "images"},
     )
     for ours, theirs in zip(
