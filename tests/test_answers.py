@@ -472,8 +472,7 @@ ROWS = [
         "new is being trained by process ... wait for it or stop it, or choose another --workdir"),
     Row("B2", "a closed ssh in the middle of an evaluation",
         signal_in_evaluation(signal.SIGHUP), TRAIN, 130,
-        "SIGHUP: stopping after this step: saving ... (a second one ends it at once, unsaved) ... "
-        "stopped at step 2; the same command goes on from there"),
+        "SIGHUP: stopping after this step: saving ... (a second one ends it at once, unsaved)"),
     Row("B2", "and the evaluation is made up for",
         unscored, RESUME, 0, "going on from step 2 ... step 2: val mean IoU"),
     Row("B2", "the reader of the output gone",

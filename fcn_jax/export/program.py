@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Num
 from fcn_jax.errors import UserError
 from fcn_jax.ops.conv.conv import use_conv
 from fcn_jax.ops.geometry import is_symbolic
+from fcn_jax.train import parallel
 from fcn_jax.train.trained import Trained
 
 # Batch, height and width of the images of a comparison: odd and even, and no multiples of a stride.
@@ -87,7 +88,7 @@ def compare(
     height, width = images.shape[1:3]
     sizes = SIZES if is_symbolic(height) else ((1, height, width), (2, height, width))
     rng, expect, differences = np.random.default_rng(0), jax.jit(make_function(net)), []
-    with jax.default_device(_find_cpu()):
+    with jax.default_device(parallel.find_cpu()):
         for size in sizes:
             noise = rng.integers(0, 256, (*size, 3)).astype(images.dtype)
             expected, actual = np.asarray(expect(noise)), run(noise)
@@ -97,13 +98,3 @@ def compare(
     if not found.difference <= tolerance:  # as it is not for NaN
         raise RuntimeError(f"the exported program differs from the network: {found}")
     return found
-
-
-def _find_cpu() -> jax.Device:
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        raise UserError(
-            "programs are compared on a CPU, which JAX_PLATFORMS forbids: leave it out, or give it "
-            "a second one, such as JAX_PLATFORMS=cuda,cpu"
-        ) from None

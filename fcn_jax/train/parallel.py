@@ -104,6 +104,21 @@ def get_devices(*, count: int | None = None) -> Devices:
     return Devices(devices[:count])
 
 
+def find_cpu() -> jax.Device:
+    """Returns this machine's CPU, on which programs are compared wherever they will run.
+
+    Raises:
+        UserError: If jax was told to leave it out.
+    """
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        raise UserError(
+            "programs are compared on a CPU, which JAX_PLATFORMS forbids: leave it out, or give it "
+            "a second one, such as JAX_PLATFORMS=cuda,cpu"
+        ) from None
+
+
 def all_sum(tree: Any) -> Any:
     """Sums over all devices, inside a mapped function."""
     return lax.psum(tree, AXIS)

@@ -11,6 +11,7 @@ Orientation is not applied, in images and in labels alike, so that the two stay 
 
 import contextlib
 import io
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from fcn_jax.data.files.problems import Problem
 
 _FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "WEBP", "PPM", "TGA")
 _JPEGS = ("JPEG", "MPO")  # a phone's MPO holds a JPEG and previews of it
+_LIMIT = threading.Lock()  # of Pillow's limit: two threads would put back what the other set
 _ORIENTATION_TAG = 274
 _EXTRA_SAMPLES = 338
 UPRIGHT = 1
@@ -174,11 +176,12 @@ def to_png(path: Path) -> str:
 @contextlib.contextmanager
 def _any_size() -> Iterator[None]:
     """Lets Pillow open pictures of any size; it knows one limit for the whole process."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with _LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 @contextlib.contextmanager
