@@ -190,9 +190,9 @@ def test_the_readme_goes_from_a_folder_to_predictions(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     for folder in ("my_folder/images", "my_folder/labels", "my_photos"):
         Path(folder).mkdir(parents=True)
-    for index in range(8):
+    for index in range(16):
         label = np.zeros((40, 48), np.uint8)
-        label[5 : 20 + index, 9:30] = 1 + index % 2
+        label[5 : 15 + index, 9:30] = 1 + index % 2
         image = (rng.integers(0, 60, (*label.shape, 3)) + 90 * label[..., None]).astype(np.uint8)
         Image.fromarray(image).save(f"my_folder/images/{index}.jpg", quality=95)
         Image.fromarray(label).save(f"my_folder/labels/{index}.png")
@@ -209,7 +209,7 @@ def test_the_readme_goes_from_a_folder_to_predictions(tmp_path, monkeypatch, cap
     for words in commands:
         words = [*words, *small] if words[0] == "train" else words
         code = door.main(words, experiments_dir=ROOT / "experiments")
-        assert code == 0, capsys.readouterr().err
+        assert code == 0, f"{words}: {capsys.readouterr()}"
     assert Path("predictions/masks/mine.png").exists()
     assert Path("predictions/overlays/mine.jpg").exists()
     [snippet] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
