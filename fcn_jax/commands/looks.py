@@ -101,7 +101,12 @@ def read_crf(args: argparse.Namespace) -> dict[str, Any] | None:
     known = _list_crf_parameters()
     said: dict[str, Any] = {}
     for word in () if args.crf == PUBLISHED_CRF else args.crf.split(","):
-        key, _, value = word.partition("=")
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(
+                f"--crf={args.crf} must be KEY=VALUE,...; what follows --crf is taken for that: "
+                f"write --crf={PUBLISHED_CRF} for the published parameters"
+            )
         if key not in known:
             raise UserError(
                 f"--crf: there is no {key!r}{did_you_mean(key, known)} (KEY=VALUE,..., of "

@@ -174,6 +174,7 @@ def test_a_large_picture_is_read_in_rows(launch, network, photos, tmp_path, monk
         (["PHOTOS", "--scales=big"], "--scales=big must be numbers"),
         (["PHOTOS", "--scales=99"], "from 0.05 to 8"),
         (["PHOTOS", "--crf=bi_wide=3"], "did you mean bi_w?"),
+        (["--crf", "PHOTOS/a.jpg", "PHOTOS"], "write --crf=published"),
         (["PHOTOS", "--crf=bi_w=wide"], "bi_w=wide must be like 4.0"),
         (["PHOTOS", "--crf=bi_xy_std=0"], "bi_xy_std=0.0 must be positive"),
         (["PHOTOS", "--voc_server=best"], "must be like comp6_test"),
