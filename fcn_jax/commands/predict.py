@@ -220,9 +220,13 @@ class _Work:
     def _describe(self, photo, counts: "np.ndarray", size: tuple[int, int]) -> str:
         import numpy as np
 
+        from fcn_jax.inference.overlay import format_share
+
         names = self._inference.net.labels.names
         shares = [
-            f"{names[k]} {counts[k] / counts.sum():.1%}" for k in np.argsort(-counts) if counts[k]
+            f"{names[k]} {format_share(counts[k] / counts.sum())}"
+            for k in np.argsort(-counts)
+            if counts[k]
         ]
         return f"{photo.path}: {size[1]}x{size[0]}, {', '.join(shares)}"
 

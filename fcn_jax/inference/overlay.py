@@ -23,7 +23,7 @@ def draw_overlay(
     """
     counts = np.bincount(pred.ravel(), minlength=labels.num_classes)
     present = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
-    shares = [_format_share(counts[k] / pred.size) for k in present]
+    shares = [format_share(counts[k] / pred.size) for k in present]
     texts = [f"{labels.names[k]} {share}" for k, share in zip(present, shares, strict=True)]
     legend = _draw_legend(texts, [labels.colors[k] for k in present], width=image.shape[1])
     height, width = image.shape[:2]
@@ -71,5 +71,6 @@ def _draw_legend(
     return legend
 
 
-def _format_share(share: float) -> str:
+def format_share(share: float) -> str:
+    """Writes a share of the pixels."""
     return f"{share:.1%}" if share >= 0.0005 else "<0.1%"
