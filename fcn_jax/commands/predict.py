@@ -79,7 +79,12 @@ def run(args: argparse.Namespace) -> int:
     from fcn_jax.train.interrupt import Interruption
     from fcn_jax.train.progress import Progress
 
-    photos = list_photos(args.pictures)
+    output = local_path(args.output)
+    photos = [  # predictions may lie below the folder of the pictures
+        photo
+        for photo in list_photos(args.pictures)
+        if not photo.path.resolve().is_relative_to(output.resolve())
+    ]
     if args.voc_server and (nested := [photo.name for photo in photos if "/" in photo.name]):
         raise UserError(f"the VOC server takes names without folders, not {nested[0]}")
     photos = photos[part]
@@ -87,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     devices = parallel.get_devices()
     inference = Inference(net, devices, probabilities=crf is not None or args.probabilities, **how)
     folder = PredictionFolder(
-        local_path(args.output),
+        output,
         net.labels,
         {"network": _describe(net), "classes": list(net.labels.names), "looks": how, "crf": crf},
         overlays=not args.no_overlay and not args.voc_server,

@@ -98,14 +98,17 @@ class Interruption:
             self._insisted_at = self._insisted_at or now
         if not self._acknowledged:
             self._acknowledged = self.requested = True
-            when = "after this step: saving" if self._deferred else "before the first step"
+            when, loss = (" after this step: saving", ", unsaved") if self._deferred else ("", "")
             self._progress.say(
-                f"{number.name}: stopping {when} ... (a second one ends it at once, unsaved)"
+                f"{number.name}: stopping{when} ... (a second one ends it at once{loss})"
             )
 
     def _end(self, number: signal.Signals) -> None:
         threading.Timer(_PATIENCE_S, os._exit, (_EXIT_CODE,)).start()
-        lost = f"what was trained after step {self.kept_step}" if self._deferred else "nothing"
-        self._progress.say(f"{number.name} once more: ended without saving; {lost} is lost")
+        said = "ended at once"
+        if self._deferred:
+            lost = f"what was trained after step {self.kept_step}"
+            said = f"ended without saving; {lost} is lost"
+        self._progress.say(f"{number.name} once more: {said}")
         self._progress.close()
         os._exit(_EXIT_CODE)

@@ -8,6 +8,7 @@ from PIL import Image
 
 import fcn_jax
 from fcn_jax.data.files.storage import turn_upright
+from fcn_jax.inference.prediction_folder import PredictionFolder
 from fcn_jax.ops.palette import full_palette
 
 NAMES = ["background", "cat", "dog"]
@@ -91,6 +92,28 @@ def test_parts_are_the_whole_and_what_is_done_is_not_done_again(launch, network,
     # Other predictions are not mixed with these.
     code, _, stderr = launch(*words, f"--output={whole}", "--flip")
     assert code == 2 and "looks={}" in stderr and "another --output" in stderr
+
+
+def test_a_stopped_job_goes_on_and_never_sees_its_own_masks(launch, network, photos, monkeypatch):
+    words = ["predict", ".", f"--network={network}", "--output=predictions"]
+    monkeypatch.chdir(photos)
+    write, written = PredictionFolder.write, []
+
+    def stop(self, photo, *args, **options):
+        if written:
+            raise KeyboardInterrupt
+        written.append(photo.name)
+        write(self, photo, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionFolder, "write", stop)
+        assert launch(*words)[0] == 130
+    assert list(read_masks(photos / "predictions")) == [f"{written[0]}.png"]
+    code, stdout, stderr = launch(*words)
+    assert code == 0 and "1 of 3 pictures are done already" in stderr
+    assert "2 pictures segmented" in stdout
+    assert list(read_masks(photos / "predictions")) == ["a.png", "b.png", "more/c.png"]
+    assert not list(photos.rglob("*.tmp"))
 
 
 def test_a_broken_picture_is_named_and_the_others_are_done(launch, network, photos, tmp_path):
