@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from fcn_jax.errors import UserError
 from fcn_jax.ops.geometry import Size
 
 # The lowest that has all operators for all types of the networks, and lists as inputs of Squeeze.
@@ -121,7 +122,11 @@ class Graph:
                     return rest
                 if name == "floordiv":  # Div itself rounds towards zero
                     return self.add("Div", self.add("Sub", left, rest), right)
-        raise NotImplementedError(f"a size of {ast.unparse(tree)}")
+        # Sizes have no other form in the versions of jax that this was tried with.
+        raise UserError(
+            f"ONNX: no rule for the size {ast.unparse(tree)}, which the network computes; export "
+            "it for one size: --size=HEIGHTxWIDTH"
+        )
 
 
 def find_type(dtype: Any) -> int:

@@ -1,5 +1,6 @@
 """ONNX: every rule computes in onnxruntime what jax computes, at sizes that no graph knows."""
 
+import ast
 import importlib.util
 
 import jax
@@ -16,6 +17,7 @@ if not all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))):
 import onnx
 import onnxruntime
 
+from fcn_jax.export import onnx_graph
 from fcn_jax.export.onnx_model import make_model
 from fcn_jax.export.onnx_primitives import RULES
 
@@ -143,3 +145,9 @@ def test_what_depends_on_constants_alone_is_computed_beforehand():
 def test_what_has_no_rule_is_named(function, answer):
     with pytest.raises(UserError, match=f"ONNX: .*{answer}"):
         make(function)
+
+
+def test_a_size_without_a_rule_is_named():
+    graph = onnx_graph.Graph("images", (1, 4, 5, 3), "float32")
+    with pytest.raises(UserError, match=r"no rule for the size abs\(h\).*\n?.*--size=HEIGHT"):
+        graph._compute(ast.parse("abs(h)", mode="eval").body)
