@@ -30,6 +30,10 @@ PLAIN_MOBILENETV2 = Backbone("weights/mobilenetv2_imagenet.safetensors", {})
 EFFICIENTNET_LITE0 = Backbone("efficientnet_lite0", {})
 RESNET18 = Backbone("weights/resnet18_imagenet.safetensors", {})
 
+# DeepLab v3 and v3+ on small backbones: with full 3x3 convolutions the head would be larger than
+# the backbone below it. The dropout is that of their release.
+LIGHT_V3 = {"separable": True, "dropout": 0.1}
+
 VOC_ANIMALS = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
 
 

@@ -1,8 +1,11 @@
 """Converts released weights into a file that section `init` of an experiment takes."""
 
 import argparse
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from fcn_jax.atomic_file import local_path
 from fcn_jax.errors import UserError
 
 HELP = "convert a .caffemodel or a state dict of torch into weights to start from"
@@ -11,6 +14,8 @@ python launch.py import_weights mobilenet_v2.safetensors --network=mobilenetv2 \
     --output=weights/mobilenetv2_imagenet.safetensors --check=VOCdevkit/VOC2012/JPEGImages
 python launch.py import_weights VGG_ILSVRC_16_layers.caffemodel --network=vgg16 --head=largefov \\
     --output=weights/vgg16_largefov.safetensors
+python launch.py import_weights deeplabv3_resnet50_coco-cd0a2569.pth \
+    --network=resnet50_deeplabv3_torchvision --output=weights/deeplabv3_resnet50.safetensors
 """
 
 
@@ -19,7 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--network",
         required=True,
-        help="which one it is: vgg16, alexnet, resnet18, mobilenetv2, efficientnetlite0 ...",
+        help="which one it is: vgg16, alexnet, resnet18, mobilenetv2, efficientnetlite0 ...; or a "
+        "whole segmentation network: resnet50_fcn_torchvision, resnet50_deeplabv3_torchvision, the "
+        "same with resnet101, mobilenetv2_deeplabv3 (TF-slim's)",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="names of a whole network's classes, one a line (21 are VOC's unless this is given)",
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the .safetensors to write")
     parser.add_argument(
@@ -51,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fcn_jax.weights.files import write_safetensors
-    from fcn_jax.weights.importer import import_weights
+    from fcn_jax.weights.importer import import_weights, import_whole
+    from fcn_jax.weights.whole_networks import WHOLE_NETWORKS
 
     if not args.output.endswith(".safetensors"):
         raise UserError(f"--output={args.output} must end in .safetensors")
@@ -63,18 +76,35 @@ def run(args: argparse.Namespace) -> int:
         from fcn_jax.train.norm_check import read_photos
 
         photos = read_photos(args.check)
-    imported = import_weights(
-        args.file,
-        args.network,
-        head=args.head,
-        seed=args.seed,
-        preprocess=args.preprocess,
-        mean=args.mean,
-    )
+    whole = args.network in WHOLE_NETWORKS
+    if args.classes and not whole:
+        raise UserError(
+            f"--classes goes with a whole network: --network={', '.join(WHOLE_NETWORKS)}"
+        )
+    if whole:
+        if args.preprocess or args.mean or args.check:
+            raise UserError(
+                f"{args.network} is imported whole and as it is: leave out --preprocess, --mean "
+                "and --check"
+            )
+        imported = import_whole(
+            args.file, args.network, find_labels=partial(_find_labels, args.classes)
+        )
+    else:
+        imported = import_weights(
+            args.file,
+            args.network,
+            head=args.head,
+            seed=args.seed,
+            preprocess=args.preprocess,
+            mean=args.mean,
+        )
     write_safetensors(args.output, imported.arrays, imported.metadata)
     print(imported.report if args.report else imported.report.summary)
     print(*imported.report.notes, sep="\n")
     print(f"wrote {args.output}: start from it with --config.init.weights={args.output}")
+    if whole:
+        print(f"segment pictures with it: python launch.py predict --network={args.output} ...")
     return 0 if photos is None else _check(args.output, photos)
 
 
@@ -91,6 +121,26 @@ def _check(path: str, photos) -> int:
     options = ", ".join(f"{name}={value}" for name, value in weights.requires.items())
     print(f"{weights.network} {options} on {len(photos)} photos:\n{check}")
     return 0 if check.first_disagreement is None else 1
+
+
+def _find_labels(file: str | None, num_classes: int) -> dict[str, Any]:
+    """Returns the label set of a network that others trained."""
+    from fcn_jax.data.files.classes_txt import read_classes
+    from fcn_jax.data.sets import voc
+
+    if file:
+        if not local_path(file).is_file():
+            raise UserError(f"--classes={file} is no file; give one with a class a line")
+        labels = read_classes(local_path(file)).labels
+    else:
+        labels = voc.LABELS
+    if labels.num_classes != num_classes:
+        whose = file or "VOC2012"
+        raise UserError(
+            f"the network tells {num_classes} classes, and {whose} has {labels.num_classes}; "
+            "--classes=FILE names them, one a line in their order"
+        )
+    return labels.to_dict()
 
 
 def _resolve(path: str) -> Path:

@@ -22,6 +22,7 @@ from PIL import Image
 from fcn_jax.data.batches.transforms import FILL_RGB
 from fcn_jax.errors import UserError
 from fcn_jax.inference.tiles import ALIGNMENT, AUTO_AREA, AUTO_WINDOW, cut_side, find_rung
+from fcn_jax.models.padded import apply_padded
 from fcn_jax.train.parallel import Devices
 from fcn_jax.train.trained import Trained
 
@@ -243,11 +244,13 @@ class Inference:
         shape = group[0][1].shape
         images = np.empty((self._devices.count, *shape, 3), np.uint8)
         images[:] = FILL_RGB
-        for padded, (job, look) in zip(images, group, strict=False):
+        sizes = np.ones((len(images), 2), np.int32)
+        for padded, size, (job, look) in zip(images, sizes, group, strict=False):
             seen = look.see(job.image)
-            padded[: seen.shape[0], : seen.shape[1]] = seen
+            size[:] = seen.shape[:2]
+            padded[: size[0], : size[1]] = seen
         self.shapes.add(shape)
-        return self._apply(self._variables, {"images": images})
+        return self._apply(self._variables, {"images": images, "sizes": sizes})
 
     def _finish(
         self, group: Sequence[tuple[_Job, _Look]], outputs: jax.Array
@@ -273,7 +276,8 @@ class Inference:
     @cached_property
     def _apply(self) -> Callable[[Any, dict], jax.Array]:
         def apply(variables: Any, batch: dict) -> jax.Array:
-            [logits] = self.net.model.apply(variables, batch["images"][None], train=False)
+            images, sizes = batch["images"][None], batch["sizes"][None]
+            [logits] = apply_padded(self.net.model, variables, images, sizes)
             if self._needs_probabilities:
                 return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
             return jnp.argmax(logits, axis=-1).astype(jnp.uint8)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
-from jaxtyping import Array, Num
+from jaxtyping import Array, Int, Num
 
 from fcn_jax.models.layers import Blob, Conv, LocalResponseNorm, MaxPool, NormSpec, run_stage
 from fcn_jax.models.preprocess import CAFFE, Preprocess
@@ -58,7 +58,9 @@ class AlexNet(nn.Module):
     one_tower: bool = False
 
     @nn.compact
-    def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
+    def __call__(
+        self, images: Num[Array, "b h w 3"], *, train: bool, sizes: Int[Array, "b 2"] | None = None
+    ) -> dict[str, Blob]:
         conv1, *pools = hole_algorithm(STRIDES, self.output_stride)
         rate2, rate5 = pools[0].rate_after, pools[1].rate_after
         # The convolutions before each pool.
@@ -67,7 +69,7 @@ class AlexNet(nn.Module):
             "pool2": {"conv2": Window(5, pad=2 * rate2, rate=rate2)},
             "pool5": dict.fromkeys(("conv3", "conv4", "conv5"), Window(3, pad=rate5, rate=rate5)),
         }
-        blob = Blob(self.preprocess(images, self.dtype))
+        blob = Blob.of_images(self.preprocess(images, self.dtype), sizes=sizes)
         features = {"data": blob}
         for (name, convs), hole in zip(stages.items(), pools, strict=True):
             pad = self.pool_pad * hole.rate

@@ -9,28 +9,30 @@ of DeepLab v2, Chen et al. 2016, Sec. 3.2.
 
 import math
 from dataclasses import KW_ONLY
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.layers import (
-    AvgPool,
-    BilinearUpscore,
-    Blob,
-    Conv,
-    Crop,
-    Fuse,
-    NormSpec,
-    fc_layers,
-)
+from fcn_jax.models.atrous_head import AtrousHead
+from fcn_jax.models.layers import AvgPool, Blob, Conv, Fuse, fc_layers
 from fcn_jax.ops import geometry
 from fcn_jax.ops.geometry import Window, same
-from fcn_jax.ops.upsample import align_corners
 
-# Window and channels of fc6 and of fc7, for each branch.
-Branches = tuple[tuple[tuple[Window, int], ...], ...]
+
+class Branch(NamedTuple):
+    """What stands on the features: hidden layers, and the scores of what they make.
+
+    Attributes:
+        fc: Window and channels of fc6, fc7, ...
+        fc8: Window of the layer that scores.
+    """
+
+    fc: tuple[tuple[Window, int], ...] = ()
+    fc8: Window = Window(1)
+
 
 # Deviations of the initial weights of the side branches by kind of layer, and where the release has
 # another one. It names none for pool3_ms, and zero is what Caffe then takes.
@@ -38,17 +40,16 @@ SIDE_STD = {"conv": 0.001, "fc": 0.001, "ms": 0.01}
 RELEASED_SIDE_STD = {"pool4_fc": 0.005, "pool3_ms": 0.0}
 
 
-class DeepLab(nn.Module):
+class DeepLab(AtrousHead):
     """Maps images to logits of the same size.
 
     Each score map is upsampled once, its corners onto the corners of the image.
 
+    `AtrousHead` explains what all of DeepLab's heads have. Dropout stands after every hidden layer.
+
     Attributes:
-        backbone: Returns named features; the last of them feeds fc6.
-        branches: Window and channels of fc6, whose rate sets the field of view, and of fc7. Several
+        branches: Layers of the classifier; the rate of the first sets the field of view. Several
             branches (ASPP) look at the same features, and their scores are summed.
-        norm: Normalisation of fc6, fc7 and the hidden layers of side branches.
-        dropout: Fraction that training drops after each of these layers.
         sides: Names of features that are scored too (MSc). The scores of all maps are summed.
         side_channels: Channels of the hidden layers of side branches.
         label_shrink: Whether the logits of training are those of the score map's own units, one for
@@ -56,20 +57,14 @@ class DeepLab(nn.Module):
             its centre; a centre between two pixels takes the later one. Side branches then have the
             stride of the score map; otherwise they keep that of their features.
         pool5a: Whether a 3x3 average at stride 1 stands before fc6, as in LargeFOV.
-        score_std: Deviation of fc8's initial weights, at least 0; the release takes 0.01.
     """
 
-    num_classes: int
-    backbone: nn.Module
-    branches: Branches
-    norm: NormSpec | None = None
-    dropout: float = 0.5
+    branches: tuple[Branch, ...] = (Branch(),)
     sides: tuple[str, ...] = ()
     side_channels: int = 128
     label_shrink: bool = False
     _: KW_ONLY
     pool5a: bool = True
-    score_std: float = 0.01
 
     @nn.compact
     def __call__(
@@ -77,6 +72,7 @@ class DeepLab(nn.Module):
     ) -> Float[Array, "b H W {self.num_classes}"]:
         features = self.backbone(images, train=train)
         self.check(features)
+        self.score_aside(features, train=train)
         image, blob = features["data"], list(features.values())[-1]
         if self.pool5a:
             blob = AvgPool(Window(3, pad=1, ceil=True), name="pool5a")(blob)
@@ -102,16 +98,9 @@ class DeepLab(nn.Module):
         for number, branch in enumerate(self.branches, start=1):
             suffix = f"_{number}" if len(self.branches) > 1 else ""
             top = fc_layers(
-                blob, branch, norm=self.norm, dropout=self.dropout, train=train, suffix=suffix
+                blob, branch.fc, norm=self.norm, dropout=self.dropout, train=train, suffix=suffix
             )
-            layer = Conv(
-                self.num_classes,
-                Window(1),
-                activation=None,
-                kernel_init=nn.initializers.normal(self.score_std),
-                name=f"fc8{suffix}",
-            )
-            scores.append(layer(top, train=False))
+            scores.append(self.score_conv(f"fc8{suffix}", window=branch.fc8)(top, train=False))
         return Fuse(name="fc8")(*scores) if len(scores) > 1 else scores[0]
 
     def side(self, name: str, features: dict[str, Blob], onto: Blob, *, train: bool) -> Blob:
@@ -132,8 +121,7 @@ class DeepLab(nn.Module):
                 kernel_init=side_init(name, kind),
                 name=f"{name}_{kind}",
             )
-            blob = layer(blob, train=train)
-            blob = blob.replace(maps=nn.Dropout(self.dropout, deterministic=not train)(blob.maps))
+            blob = self.drop(layer(blob, train=train), train=train)
         score = Conv(
             self.num_classes,
             Window(1),
@@ -142,18 +130,6 @@ class DeepLab(nn.Module):
             name=f"{name}_ms",
         )
         return score(blob, train=False)
-
-    def place(self, name: str, score: Blob, onto: Blob) -> Blob:
-        """Upsamples a score map to the stride of another map, and cuts it to the units of that map.
-
-        After pools of 2x2 the units of the two lie half a pixel apart. The cut rounds this half
-        down, as the release does: it trims 7 pixels where the first unit lies 7.5 before the image.
-        """
-        factor = int(score.stride / onto.stride)
-        if factor > 1:
-            score = BilinearUpscore(align_corners(factor), name=f"{name}_interp")(score)
-        offset = math.floor((onto.start - score.start) / onto.stride)
-        return Crop(offset, name=f"{name}_crop")(score, onto)
 
 
 def labels_under(score: Blob, image: Blob) -> Blob:

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY
 from typing import ClassVar
 
 import flax.linen as nn
-from jaxtyping import Array, Num
+from jaxtyping import Array, Int, Num
 
 from fcn_jax.errors import UserError
 from fcn_jax.models.inverted_residuals import InvertedResiduals
@@ -43,9 +43,11 @@ class EfficientNetLite(InvertedResiduals):
         return f"efficientnetlite{self.variant}"
 
     @nn.compact
-    def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
+    def __call__(
+        self, images: Num[Array, "b h w 3"], *, train: bool, sizes: Int[Array, "b 2"] | None = None
+    ) -> dict[str, Blob]:
         if self.variant not in EFFICIENTNET_LITE_FACTORS:
             known = ", ".join(map(str, EFFICIENTNET_LITE_FACTORS))
             raise UserError(f"there is no EfficientNet-Lite{self.variant}; known: {known}")
         stages = scale_efficientnet_lite(self.variant)
-        return self.run(images, stages, strides=EFFICIENTNET_STRIDES, train=train)
+        return self.run(images, stages, strides=EFFICIENTNET_STRIDES, train=train, sizes=sizes)

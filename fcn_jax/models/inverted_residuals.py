@@ -6,7 +6,7 @@ Source: Sandler et al. 2018, Sec. 3.3 and Table 1.
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
-from jaxtyping import Array, Num
+from jaxtyping import Array, Int, Num
 
 from fcn_jax.models.layers import Blob, Conv, Fuse, NormSpec, run_stage
 from fcn_jax.models.preprocess import TORCHVISION, Preprocess
@@ -91,6 +91,7 @@ class InvertedResiduals(nn.Module):
         activation: Callable[[Array], Array] = nn.relu6,
         first_expand: bool = False,
         train: bool,
+        sizes: Int[Array, "b 2"] | None = None,
     ) -> dict[str, Blob]:
         """Runs the layers; called inside the compact method of a backbone.
 
@@ -101,9 +102,10 @@ class InvertedResiduals(nn.Module):
             activation: Activation of every layer that has one.
             first_expand: Whether the first bottleneck has a 1x1 convolution `expand` too.
             train: Whether batch norm, where there is some, measures the batch.
+            sizes: Height and width of each image without padding; see `Blob.of_images`.
         """
         first, *holes = hole_algorithm((2, *strides), self.output_stride)
-        blob = Blob(self.preprocess(images, self.dtype))
+        blob = Blob.of_images(self.preprocess(images, self.dtype), sizes=sizes)
         features = {"data": blob}
         blob = Conv(
             scale_channels(32, self.width),

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fcn_jax.errors import UserError
 from fcn_jax.ops import geometry
@@ -21,7 +21,12 @@ from fcn_jax.ops.conv.conv import conv, plain_conv
 from fcn_jax.ops.geometry import Upscore, Window
 from fcn_jax.ops.lrn import local_response_norm
 from fcn_jax.ops.pool import avg_pool, max_pool
-from fcn_jax.ops.upsample import bilinear_kernel, bilinear_upscore, conv_transpose
+from fcn_jax.ops.upsample import (
+    bilinear_kernel,
+    bilinear_upscore,
+    conv_transpose,
+    resize_half_pixel,
+)
 
 
 @struct.dataclass
@@ -32,10 +37,26 @@ class Blob:
         maps: Values of the features, `[b, h, w, c]`.
         paths: Layers from the image to these maps, one sequence for each way that is not covered by
             another; all of them lead to the same grid.
+        sizes: Height and width, in units, of each map without the padding behind it, which is zero
+            then: every layer makes of it what it makes of no padding. None where all is image.
     """
 
     maps: Float[Array, "b h w c"]
     paths: tuple[tuple[geometry.Layer, ...], ...] = struct.field(pytree_node=False, default=((),))
+    sizes: Int[Array, "b 2"] | None = None
+
+    @classmethod
+    def of_images(
+        cls, images: Float[Array, "b h w c"], *, sizes: Int[Array, "b 2"] | None = None
+    ) -> "Blob":
+        """Returns images as maps.
+
+        Args:
+            images: Images, padded at the bottom and at the right.
+            sizes: Height and width of each without the padding; None for no padding, or to take the
+                padding for image.
+        """
+        return cls(_clear_padding(images, sizes), sizes=sizes)
 
     @property
     def stride(self) -> Fraction:
@@ -48,13 +69,35 @@ class Blob:
         return geometry.stride_and_start(self.paths[0])[1]
 
     @property
-    def field(self) -> int:
-        """The largest receptive field of a unit, in image pixels."""
+    def field(self) -> int | float:
+        """The largest receptive field of a unit, in image pixels; infinite for the whole image."""
         return max(geometry.field_size(path) for path in self.paths)
 
     def then(self, layer: geometry.Layer, maps: Float[Array, "b h w c"]) -> "Blob":
         """Returns what `layer` made of this blob."""
-        return Blob(maps, tuple((*path, layer) for path in self.paths))
+        sizes = self.sizes
+        if sizes is not None:
+            sizes = jnp.maximum(geometry.output_size(layer, sizes), 0)
+            maps = _clear_padding(maps, sizes)
+        return Blob(maps, tuple((*path, layer) for path in self.paths), sizes)
+
+
+def _clear_padding(
+    maps: Float[Array, "b h w c"], sizes: Int[Array, "b 2"] | None
+) -> Float[Array, "b h w c"]:
+    if sizes is None:
+        return maps
+    rows, columns = (
+        jnp.arange(count) < sizes[:, axis, None] for axis, count in enumerate(maps.shape[1:3])
+    )
+    return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], maps, 0)
+
+
+def _join(maps: Float[Array, "b h w c"], blobs: Sequence[Blob]) -> Blob:
+    """Returns what was made of blobs of the same grid, unit by unit."""
+    paths = geometry.covering(*(path for blob in blobs for path in blob.paths))
+    sizes = [blob.sizes for blob in blobs if blob.sizes is not None]
+    return Blob(maps, paths, reduce(jnp.minimum, sizes) if sizes else None)
 
 
 @dataclass(frozen=True)
@@ -173,6 +216,28 @@ class AvgPool(nn.Module):
         return blob.then(self.window, avg_pool(blob.maps, self.window))
 
 
+class GlobalMean(nn.Module):
+    """Mean of a map, padding left out, as a map of one unit that sees the whole image."""
+
+    def __call__(self, blob: Blob) -> Blob:
+        maps = blob.maps.astype(jnp.float32)
+        if blob.sizes is None:
+            mean = maps.mean(axis=(1, 2), keepdims=True)
+        else:
+            units = jnp.prod(blob.sizes, axis=1).astype(jnp.float32)
+            mean = maps.sum(axis=(1, 2), keepdims=True) / units[:, None, None, None]
+        seen = blob.replace(sizes=None)
+        return seen.then(geometry.WholeImage(), mean.astype(blob.maps.dtype))
+
+
+class Spread(nn.Module):
+    """Gives every unit of a reference the values of a map that has one unit."""
+
+    def __call__(self, blob: Blob, reference: Blob) -> Blob:
+        maps = jnp.broadcast_to(blob.maps, (*reference.maps.shape[:3], blob.maps.shape[3]))
+        return blob.replace(maps=_clear_padding(maps, reference.sizes), sizes=reference.sizes)
+
+
 class BilinearUpscore(nn.Module):
     """Fixed bilinear upsampling, every channel by itself; see `ops.upsample`."""
 
@@ -180,6 +245,23 @@ class BilinearUpscore(nn.Module):
 
     def __call__(self, blob: Blob) -> Blob:
         return blob.then(self.layer, bilinear_upscore(blob.maps, self.layer))
+
+
+class Stretch(nn.Module):
+    """Resizes maps to a reference's size, edges onto edges; see `ops.upsample.resize_half_pixel`.
+
+    Where the reference is not a whole number of times larger, the position of a unit is that of
+    such a number, the nearest.
+    """
+
+    def __call__(self, blob: Blob, reference: Blob) -> Blob:
+        factor = int(blob.stride / reference.stride)
+        maps = resize_half_pixel(
+            blob.maps, reference.maps.shape[1:3], units=blob.sizes, pixels=reference.sizes
+        )
+        layer = Upscore(2 * factor, factor, factor // 2)
+        stretched = blob.replace(sizes=None).then(layer, maps)
+        return stretched.replace(maps=_clear_padding(maps, reference.sizes), sizes=reference.sizes)
 
 
 class LearnedUpscore(nn.Module):
@@ -254,7 +336,11 @@ class Crop(nn.Module):
                 "larger images are needed"
             )
         maps = blob.maps[:, offset : want[0], offset : want[1]]
-        return blob.then(geometry.Crop(offset), maps)
+        cut = blob.then(geometry.Crop(offset), maps)
+        if cut.sizes is None or reference.sizes is None:
+            return cut
+        sizes = jnp.minimum(cut.sizes, reference.sizes)
+        return cut.replace(maps=_clear_padding(cut.maps, sizes), sizes=sizes)
 
 
 class Fuse(nn.Module):
@@ -265,8 +351,7 @@ class Fuse(nn.Module):
             raise UserError(
                 f"{self.name}: the units of these maps lie on different pixels; Crop one first"
             )
-        maps = reduce(jnp.add, (blob.maps for blob in blobs))
-        return Blob(maps, geometry.covering(*(path for blob in blobs for path in blob.paths)))
+        return _join(reduce(jnp.add, (blob.maps for blob in blobs)), blobs)
 
 
 class Concat(nn.Module):
@@ -277,8 +362,7 @@ class Concat(nn.Module):
             raise UserError(
                 f"{self.name}: the units of these maps lie on different pixels; Crop one first"
             )
-        maps = jnp.concatenate([blob.maps for blob in blobs], axis=-1)
-        return Blob(maps, geometry.covering(*(path for blob in blobs for path in blob.paths)))
+        return _join(jnp.concatenate([blob.maps for blob in blobs], axis=-1), blobs)
 
 
 def run_stage(

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY
 from typing import ClassVar
 
 import flax.linen as nn
-from jaxtyping import Array, Num
+from jaxtyping import Array, Int, Num
 
 from fcn_jax.errors import UserError
 from fcn_jax.models.inverted_residuals import InvertedResiduals
@@ -44,7 +44,9 @@ class MobileNetV2(InvertedResiduals):
     activation: str = "relu6"
 
     @nn.compact
-    def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
+    def __call__(
+        self, images: Num[Array, "b h w 3"], *, train: bool, sizes: Int[Array, "b 2"] | None = None
+    ) -> dict[str, Blob]:
         return self.run(
             images,
             STAGES,
@@ -52,6 +54,7 @@ class MobileNetV2(InvertedResiduals):
             activation=self.check(),
             first_expand=self.first_expand,
             train=train,
+            sizes=sizes,
         )
 
     def check(self) -> Callable[[Array], Array]:

@@ -18,7 +18,9 @@ from typing import NamedTuple
 import flax.linen as nn
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.deeplab import Branches, DeepLab
+from fcn_jax.models.atrous_head import check_upsampling
+from fcn_jax.models.deeplab import Branch, DeepLab
+from fcn_jax.models.deeplab_v3 import DeepLabV3
 from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layers import NORMS, NormSpec, make_norm
 from fcn_jax.models.vgg import POOL_STRIDES, deeplab_pools, noup_pools
@@ -106,8 +108,10 @@ def atrous_deeplab(
     fc6_kernel: int = 3,
     fc6_rate: int | tuple[int, ...] = 0,
     fc_channels: int = 256,
+    fc7: bool = True,
     dropout: float = 0.5,
     head_norm: str = "none",
+    upsampling: str = "align_corners",
 ) -> DeepLab:
     """Puts DeepLab's fc6, fc7 and fc8 on a backbone that was trained without such a classifier.
 
@@ -121,24 +125,72 @@ def atrous_deeplab(
         fc6_kernel: Size of fc6, at least 1.
         fc6_rate: Rate of fc6 in units of the features; several rates make as many branches (ASPP);
             0 is LargeFOV's, whose taps lie 96 pixels apart at every output stride.
-        fc_channels: Channels of fc6 and of fc7, at least 1. 256 is what DeepLab v3 puts on such
-            backbones. With the 1024 of VGG16's fc6, this layer alone would take more multiply-adds
-            than MobileNetV2 below it.
+        fc_channels: Channels of fc6 and of fc7. 256 is what DeepLab v3 puts on such backbones. With
+            the 1024 of VGG16's fc6, this layer alone would take more multiply-adds than MobileNetV2
+            below it. 0 leaves both out: fc8 has the window of fc6, as in DeepLab v2 on ResNet-101.
+        fc7: Whether fc7, a 1x1 convolution, stands between fc6 and fc8. torchvision's FCN has none.
         dropout: Fraction of the values that training drops after fc6 and after fc7, in [0, 1).
         head_norm: Normalisation of fc6 and fc7: none, batch, frozen, or the backbone's (`same`).
             With none the layers have biases: frozen statistics that nobody measured would mean
             nothing, and one network has the same variables however it is trained.
+        upsampling: How scores come onto the image: `align_corners` puts every unit on the pixel at
+            its centre; `half_pixel` stretches the map to the image's size, as torchvision does, and
+            rounds strided layers down as it does.
     """
-    if output_stride not in FC6_RATES:
-        known = ", ".join(map(str, FC6_RATES))
-        raise UserError(f"unknown model.output_stride={output_stride}; known: {known}")
-    check_fc(fc6_kernel=fc6_kernel, fc_channels=fc_channels, dropout=dropout)
-    made = backbone(output_stride=output_stride, ceil=True)
+    check_output_stride(output_stride)
+    check_upsampling(upsampling)
+    check_fc(fc6_kernel=fc6_kernel, fc_channels=fc_channels or 1, dropout=dropout)
+    made = backbone(output_stride=output_stride, ceil=upsampling == "align_corners")
     return head(
+        upsampling=upsampling,
         backbone=made,
-        branches=make_branches(fc6_kernel, fc6_rate or FC6_RATES[output_stride], fc_channels),
+        branches=make_branches(
+            fc6_kernel, fc6_rate or FC6_RATES[output_stride], fc_channels, fc7=fc7
+        ),
         norm=make_head_norm(head_norm, made, axis_name),
         dropout=dropout,
+    )
+
+
+def deeplab_v3(
+    backbone: Callable[..., nn.Module],
+    head: Callable[..., DeepLabV3],
+    axis_name: str | None,
+    *,
+    output_stride: int = 16,
+    aspp_rates: tuple[int, ...] = (6, 12, 18),
+    head_channels: int = 256,
+    dropout: float = 0.5,
+    head_norm: str = "none",
+    upsampling: str = "align_corners",
+) -> DeepLabV3:
+    """Puts DeepLab v3's or v3+'s head on a backbone.
+
+    Args:
+        output_stride: Stride of the features that ASPP stands on: 32, 16, 8 or 4.
+        aspp_rates: Rates of ASPP's 3x3 convolutions at output stride 16; at 8 they are doubled, and
+            at 32 halved, as they see the same pixels then. () for none.
+        head_channels: Channels of the head's layers, at least 1.
+        dropout: Fraction of the values that training drops after ASPP, in [0, 1).
+        head_norm: Normalisation of the head's layers: none, batch, frozen, or the backbone's
+            (`same`).
+        upsampling: How scores come onto the image: `align_corners` puts every unit on the pixel at
+            its centre; `half_pixel` stretches the map to the image's size, as torchvision does, and
+            rounds strided layers down as it does.
+    """
+    check_output_stride(output_stride)
+    check_upsampling(upsampling)
+    check_fc(head_channels=head_channels, dropout=dropout)
+    if aspp_rates:
+        check_rates("aspp_rates", aspp_rates)
+    made = backbone(output_stride=output_stride, ceil=upsampling == "align_corners")
+    return head(
+        backbone=made,
+        norm=make_head_norm(head_norm, made, axis_name),
+        dropout=dropout,
+        upsampling=upsampling,
+        rates=tuple(max(1, rate * 16 // output_stride) for rate in aspp_rates),
+        channels=head_channels,
     )
 
 
@@ -232,11 +284,17 @@ def make_rates(
     return hole_algorithm(POOL_STRIDES, output_stride), rates
 
 
-def make_branches(kernel: int, rate: int | tuple[int, ...], channels: int) -> Branches:
-    """Returns fc6 and fc7 of DeepLab, one pair of them for each rate."""
+def make_branches(
+    kernel: int, rate: int | tuple[int, ...], channels: int, *, fc7: bool = True
+) -> tuple[Branch, ...]:
+    """Returns fc6 to fc8 of DeepLab, one of each for each rate; without channels, fc8 alone."""
     rates = (rate,) if isinstance(rate, int) else rate
     check_rates("fc6_rate", rates)
-    return tuple(((same(kernel, rate=each), channels), (Window(1), channels)) for each in rates)
+    windows = [same(kernel, rate=each) for each in rates]
+    if not channels:
+        return tuple(Branch(fc8=window) for window in windows)
+    after = ((Window(1), channels),) if fc7 else ()
+    return tuple(Branch(((window, channels), *after)) for window in windows)
 
 
 def make_head_norm(head_norm: str, backbone: nn.Module, axis_name: str | None) -> NormSpec | None:
@@ -246,6 +304,13 @@ def make_head_norm(head_norm: str, backbone: nn.Module, axis_name: str | None) -
     if head_norm not in NORMS:
         raise UserError(f"unknown model.head_norm {head_norm!r}; known: same, {', '.join(NORMS)}")
     return make_norm(head_norm, axis_name)
+
+
+def check_output_stride(output_stride: int) -> None:
+    """Raises UserError for an output stride that is not known."""
+    if output_stride not in FC6_RATES:
+        known = ", ".join(map(str, FC6_RATES))
+        raise UserError(f"unknown model.output_stride={output_stride}; known: {known}")
 
 
 def check_rates(option: str, rates: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY
 from typing import ClassVar
 
 import flax.linen as nn
-from jaxtyping import Array, Num
+from jaxtyping import Array, Int, Num
 
 from fcn_jax.errors import UserError
 from fcn_jax.models.layers import Blob, Conv, Fuse, MaxPool, NormSpec, run_stage
@@ -81,6 +81,8 @@ class ResNet(nn.Module):
         ceil: Whether strided layers round up, so that the last unit lies on or beyond the last
             pixel. torchvision's round down, which makes no difference where the size is 32 k + 1.
         depth: Number of layers that have weights, as in the paper: 18, 34, 50 or 101.
+        multi_grid: Factors of the rates of layer4's blocks, one for each: (1, 2, 4) in DeepLab v3
+            (Chen et al. 2017, Sec. 3.2.1); empty for none.
     """
 
     WEIGHT_OPTIONS: ClassVar[tuple[str, ...]] = ()
@@ -94,6 +96,7 @@ class ResNet(nn.Module):
     ceil: bool = False
     _: KW_ONLY
     depth: int = 18
+    multi_grid: tuple[int, ...] = ()
 
     @property
     def weights_name(self) -> str:
@@ -101,7 +104,9 @@ class ResNet(nn.Module):
         return f"resnet{self.depth}"
 
     @nn.compact
-    def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
+    def __call__(
+        self, images: Num[Array, "b h w 3"], *, train: bool, sizes: Int[Array, "b 2"] | None = None
+    ) -> dict[str, Blob]:
         if self.depth not in RESNET_BLOCKS:
             known = ", ".join(map(str, RESNET_BLOCKS))
             raise UserError(f"unknown depth={self.depth} of a ResNet; known: {known}")
@@ -110,20 +115,26 @@ class ResNet(nn.Module):
             same(kernel, stride=hole.stride, rate=hole.rate, ceil=self.ceil)
             for kernel, hole in zip((7, 3), holes[:2], strict=True)
         )
-        blob = Blob(self.preprocess(images, self.dtype))
+        blob = Blob.of_images(self.preprocess(images, self.dtype), sizes=sizes)
         features = {"data": blob}
         layer = Conv(round(64 * self.width), conv1, norm=self.norm, name="conv1")
         blob = MaxPool(maxpool, name="maxpool")(layer(blob, train=train))
         for stage, (blocks, hole) in enumerate(
             zip(RESNET_BLOCKS[self.depth], holes[2:], strict=True), start=1
         ):
-            window = same(3, stride=hole.stride, rate=hole.rate, ceil=self.ceil)
-            for index in range(blocks):
+            grid = (1,) * blocks
+            if stage == 4 and self.multi_grid:
+                grid = self.multi_grid
+                if len(grid) != blocks or min(grid) < 1:
+                    raise UserError(f"model.multi_grid={grid} must be {blocks} rates, 1 or more")
+            for index, factor in enumerate(grid):
+                rate = hole.rate_after * factor
+                strided = same(3, stride=hole.stride, rate=hole.rate * factor, ceil=self.ceil)
                 block = Block(
                     channels=round(64 * 2 ** (stage - 1) * self.width),
                     bottleneck=self.depth in RESNET_BOTTLENECKS,
-                    window=same(3, rate=hole.rate_after) if index else window,
-                    rate=hole.rate_after,
+                    window=same(3, rate=rate) if index else strided,
+                    rate=rate,
                     norm=self.norm,
                     name=f"layer{stage}_{index}",
                 )

@@ -10,7 +10,7 @@ from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
-from jaxtyping import Array, Num
+from jaxtyping import Array, Int, Num
 
 from fcn_jax.models.layers import Blob, Conv, MaxPool, NormSpec, run_stage
 from fcn_jax.models.preprocess import CAFFE, Preprocess
@@ -81,9 +81,11 @@ class VGG16(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, images: Num[Array, "b h w 3"], *, train: bool) -> dict[str, Blob]:
+    def __call__(
+        self, images: Num[Array, "b h w 3"], *, train: bool, sizes: Int[Array, "b 2"] | None = None
+    ) -> dict[str, Blob]:
         pools = self.train_pools if train and self.train_pools else self.pools
-        blob = Blob(self.preprocess(images, self.dtype))
+        blob = Blob.of_images(self.preprocess(images, self.dtype), sizes=sizes)
         features = {"data": blob}
         stages = zip(VGG16_STAGES, pools, self.rates, strict=True)
         for number, ((convs, channels), pool, rate) in enumerate(stages, start=1):

@@ -10,6 +10,7 @@ import flax.linen as nn
 from fcn_jax.errors import UserError
 from fcn_jax.models.alexnet import AlexNet
 from fcn_jax.models.deeplab import DeepLab
+from fcn_jax.models.deeplab_v3 import DeepLabV3
 from fcn_jax.models.efficientnet import EfficientNetLite
 from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layers import make_norm
@@ -18,6 +19,7 @@ from fcn_jax.models.networks import (
     Network,
     atrous_deeplab,
     classifier_fcn,
+    deeplab_v3,
     plain_fcn,
     vgg16_deeplab,
 )
@@ -52,6 +54,21 @@ LITE0_DEEPLAB, LITE1_DEEPLAB, LITE2_DEEPLAB = (
     partial(lite, conv_last=False) for lite in (LITE0, LITE1, LITE2)
 )
 ASPP = partial(atrous_deeplab, fc6_rate=(6, 12, 18, 24))
+# v3+ is v3 with a decoder.
+DEEPLAB_V3PLUS = partial(DeepLabV3, low_level_stride=4, decoder_convs=2)
+# ResNets as in the papers and in their re-trainings: multi-grid, and batch norm in the head.
+RESNET50_V3, RESNET101_V3 = (partial(ResNet, depth=n, multi_grid=(1, 2, 4)) for n in (50, 101))
+RESNET_V3 = partial(deeplab_v3, head_norm="batch")
+# MobileNetV2 without atrous layers in ASPP, as its paper has it (Sec. 6.3).
+MOBILENETV2_V3 = partial(deeplab_v3, aspp_rates=())
+# torchvision's fcn_resnet50/101 and deeplabv3_resnet50/101.
+TORCHVISION_NETWORK = {"output_stride": 8, "head_norm": "batch", "upsampling": "half_pixel"}
+TORCHVISION_FCN_HEAD = partial(NO_POOL5A, aux="layer3")
+TORCHVISION_FCN = partial(
+    atrous_deeplab, fc6_rate=1, fc_channels=512, fc7=False, dropout=0.1, **TORCHVISION_NETWORK
+)
+TORCHVISION_V3_HEAD = partial(DeepLabV3, decoder_convs=1, aux="layer3")
+TORCHVISION_V3 = partial(deeplab_v3, **TORCHVISION_NETWORK)
 
 MODELS: Mapping[str, Network] = {
     "vgg16_fcn32s": Network(VGG16, FCN, VGG16_FCN),
@@ -115,6 +132,22 @@ MODELS: Mapping[str, Network] = {
     "resnet101_deeplab_largefov": Network(RESNET101, DeepLab, atrous_deeplab),
     "resnet50_deeplab_aspp": Network(RESNET50, DeepLab, ASPP),
     "resnet101_deeplab_aspp": Network(RESNET101, DeepLab, ASPP),
+    "mobilenetv2_deeplabv3": Network(MOBILENETV2_DEEPLAB, DeepLabV3, MOBILENETV2_V3),
+    "mobilenetv2_deeplabv3plus": Network(MOBILENETV2_DEEPLAB, DEEPLAB_V3PLUS, deeplab_v3),
+    "efficientnetlite0_deeplabv3": Network(LITE0_DEEPLAB, DeepLabV3, deeplab_v3),
+    "efficientnetlite0_deeplabv3plus": Network(LITE0_DEEPLAB, DEEPLAB_V3PLUS, deeplab_v3),
+    "efficientnetlite1_deeplabv3": Network(LITE1_DEEPLAB, DeepLabV3, deeplab_v3),
+    "efficientnetlite1_deeplabv3plus": Network(LITE1_DEEPLAB, DEEPLAB_V3PLUS, deeplab_v3),
+    "efficientnetlite2_deeplabv3": Network(LITE2_DEEPLAB, DeepLabV3, deeplab_v3),
+    "efficientnetlite2_deeplabv3plus": Network(LITE2_DEEPLAB, DEEPLAB_V3PLUS, deeplab_v3),
+    "resnet50_deeplabv3": Network(RESNET50_V3, DeepLabV3, RESNET_V3),
+    "resnet50_deeplabv3plus": Network(RESNET50_V3, DEEPLAB_V3PLUS, RESNET_V3),
+    "resnet101_deeplabv3": Network(RESNET101_V3, DeepLabV3, RESNET_V3),
+    "resnet101_deeplabv3plus": Network(RESNET101_V3, DEEPLAB_V3PLUS, RESNET_V3),
+    "resnet50_fcn_torchvision": Network(RESNET50, TORCHVISION_FCN_HEAD, TORCHVISION_FCN),
+    "resnet101_fcn_torchvision": Network(RESNET101, TORCHVISION_FCN_HEAD, TORCHVISION_FCN),
+    "resnet50_deeplabv3_torchvision": Network(RESNET50, TORCHVISION_V3_HEAD, TORCHVISION_V3),
+    "resnet101_deeplabv3_torchvision": Network(RESNET101, TORCHVISION_V3_HEAD, TORCHVISION_V3),
 }
 
 

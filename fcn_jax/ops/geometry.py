@@ -1,16 +1,18 @@
 """Where a unit looks: size, stride, offset and receptive field of a stack of layers.
 
-A stack is a sequence of `Window` (convolution or pooling), `Upscore` (transposed convolution) and
-`Crop` layers, from the image upwards, along one axis; height and width never mix, and every layer
-here is the same along both. Positions are in pixels of a layer's own grid, and position 0 is the
-centre of its first pixel. Everything is exact (integers and `fractions.Fraction`); nothing here
-touches an array. Sizes may be symbolic dimensions of `jax.export`.
+A stack is a sequence of `Window` (convolution or pooling), `Upscore` (transposed convolution),
+`Crop` and `WholeImage` layers, from the image upwards, along one axis; height and width never mix,
+and every layer here is the same along both. Positions are in pixels of a layer's own grid, and
+position 0 is the centre of its first pixel. Everything is exact (integers and
+`fractions.Fraction`); nothing here touches an array. Sizes may be symbolic dimensions of
+`jax.export`.
 
 Source: Long et al. 2015, Sec. 3; the layer semantics of BVLC/caffe (conv_layer, pooling_layer,
 deconv_layer, and the affine maps of python/caffe/coord_map.py).
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Integral
@@ -56,6 +58,10 @@ class Crop(NamedTuple):
     offset: int
 
 
+class WholeImage(NamedTuple):
+    """Lets every unit see the whole image, as the mean of a map does; moves no position."""
+
+
 def same(kernel: int, *, stride: int = 1, rate: int = 1, ceil: bool = False) -> Window:
     """Returns the window that is padded so that it keeps the size at stride 1.
 
@@ -65,7 +71,7 @@ def same(kernel: int, *, stride: int = 1, rate: int = 1, ceil: bool = False) -> 
     return Window(kernel, stride, pad=-(-rate * (kernel - 1) // 2), rate=rate, ceil=ceil)
 
 
-Layer = Window | Upscore | Crop
+Layer = Window | Upscore | Crop | WholeImage
 
 
 def is_symbolic(*sizes: Size) -> bool:
@@ -98,6 +104,8 @@ def output_size(layer: Layer, size: Size) -> Size:
             return stride * (size - 1) + kernel - 2 * pad
         case Crop(offset):
             return size - offset
+        case WholeImage():
+            return size
 
 
 def coord_map(layers: Sequence[Layer]) -> tuple[Fraction, Fraction]:
@@ -116,6 +124,8 @@ def _coord_map(layers: tuple[Layer, ...]) -> tuple[Fraction, Fraction]:
                 a, b = Fraction(stride), Fraction(kernel - 1, 2) - pad
             case Crop(offset):
                 a, b = Fraction(1), Fraction(-offset)
+            case WholeImage():
+                a, b = Fraction(1), Fraction(0)
         scale, shift = a * scale, a * shift + b
     return scale, shift
 
@@ -148,6 +158,9 @@ def receptive_field(layers: Sequence[Layer], index: int) -> tuple[int, int]:
     """Returns the first and the last image pixel that unit `index` can depend on.
 
     Pixels beyond the image (in the padding) are counted, so either end may lie outside of it.
+
+    Raises:
+        ValueError: for a unit that sees the whole image, however large that is.
     """
     first = last = index
     for layer in reversed(layers):
@@ -160,19 +173,24 @@ def receptive_field(layers: Sequence[Layer], index: int) -> tuple[int, int]:
                 last = (last + pad) // stride
             case Crop(offset):
                 first, last = first + offset, last + offset
+            case WholeImage():
+                raise ValueError("a unit that sees the whole image has no first and last pixel")
     return first, last
 
 
-def field_size(layers: Sequence[Layer]) -> int:
+def field_size(layers: Sequence[Layer]) -> int | float:
     """Computes the largest receptive field of a unit, in image pixels, padding included.
 
-    Units above a transposed convolution differ from each other with a period of its stride.
+    It is infinite where a unit sees the whole image. Units above a transposed convolution differ
+    from each other with a period of its stride.
     """
     return _field_size(tuple(layers))
 
 
 @functools.cache
-def _field_size(layers: tuple[Layer, ...]) -> int:
+def _field_size(layers: tuple[Layer, ...]) -> int | float:
+    if WholeImage() in layers:
+        return math.inf
     period = 1
     for layer in layers:
         if isinstance(layer, Upscore):

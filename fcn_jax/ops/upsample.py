@@ -9,12 +9,14 @@ and for its gradient.
 Two bilinear kernels matter. `2 * factor` taps are the FCN release's (surgery.py: 4, 16, 32, 64;
 FCN-AlexNet takes 63). `2 * factor - 1` taps with `factor - 1` cut off on both sides maps n pixels
 to (n - 1) * factor + 1 and is align-corners resizing (DeepLab's Interp layer).
+
+`resize_half_pixel` is no transposed convolution: its factor is whatever the sizes say.
 """
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fcn_jax.ops.geometry import Size, Upscore, is_symbolic, output_size
 
@@ -58,6 +60,35 @@ def bilinear_upscore(maps: Float[Array, "b h w c"], layer: Upscore) -> Float[Arr
     rows = lax.optimization_barrier(jnp.broadcast_to(rows, (batch, *rows.shape)))
     maps = jnp.matmul(rows, maps.reshape(batch, height, -1), precision="highest")
     return maps.reshape(batch, rows.shape[1], columns.shape[0], channels)
+
+
+def resize_half_pixel(
+    maps: Float[Array, "b h w c"],
+    size: tuple[Size, Size],
+    *,
+    units: Int[Array, "b 2"] | None = None,
+    pixels: Int[Array, "b 2"] | None = None,
+) -> Float[Array, "b H W c"]:
+    """Stretches maps to `size` bilinearly, whatever the factor: PyTorch's `align_corners=False`.
+
+    Units and pixels are taken for areas, and the edges of the map come to lie on the edges of the
+    image; beyond the centre of the last unit its value stays.
+
+    Args:
+        units, pixels: Height and width of each map without padding, and of what it is stretched to;
+            None for all of it.
+    """
+    for axis, length in enumerate(size, start=1):
+        count = maps.shape[axis]
+        have = count if units is None else units[:, axis - 1, None, None]
+        want = length if pixels is None else pixels[:, axis - 1, None, None]
+        centres = (jnp.arange(length)[:, None] + 0.5) * (have / want) - 0.5
+        distance = jnp.abs(jnp.clip(centres, 0, have - 1) - jnp.arange(count))
+        matrix = jnp.maximum(1 - distance, 0).astype(maps.dtype)
+        matrix = jnp.broadcast_to(matrix, (maps.shape[0], length, count))
+        equation = "boh,bhwc->bowc" if axis == 1 else "bow,bhwc->bhoc"
+        maps = jnp.einsum(equation, matrix, maps, precision="highest")
+    return maps
 
 
 def conv_transpose(

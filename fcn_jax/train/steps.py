@@ -12,7 +12,9 @@ import optax
 from jax import lax
 from jaxtyping import Array, Integer
 
+from fcn_jax.models.atrous_head import AUXILIARY
 from fcn_jax.models.layer_table import Row, layer_table
+from fcn_jax.models.padded import apply_padded
 from fcn_jax.ops.losses import Loss, softmax_cross_entropy
 from fcn_jax.ops.metrics import confusion_counts, near_boundary
 from fcn_jax.train import parallel
@@ -76,7 +78,8 @@ def make_train_step(
     the squared norm of the gradient of each of the n parameters, in the order of their leaves.
 
     Args:
-        loss: Loss of the batch, with the number that it is to be divided by.
+        loss: Loss of the batch, with the number that it is to be divided by. What the network
+            scores aside has the same loss, which is added with its weight.
         key: Key that dropout draws from, by step, device and part.
         ignore_label: Label of the pixels that do not count.
         iter_size: Number of parts that the batch is computed in, one after the other. The loss of
@@ -91,13 +94,22 @@ def make_train_step(
                 {"params": params, "batch_stats": batch_stats},
                 part["images"],
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", AUXILIARY],
                 rngs={"dropout": key},
             )
             labels = label_grid.sample(part["labels"], logits.shape[1:3], ignore_label=ignore_label)
+            term, sums = term_of(logits, labels)
+            for [aside] in updates.get(AUXILIARY, {}).values():
+                aside_term, aside_sums = term_of(aside.logits, labels)
+                term += aside.weight * aside_term
+                sums["loss_sum"] += aside.weight * aside_sums["loss_sum"]
+            return term, (sums, updates.get("batch_stats", {}))
+
+        def term_of(logits, labels):
+            """Returns what the gradient is taken of, and the loss with its count."""
             parts_here, count = loss.sums(logits, labels, all_sum=parallel.all_sum)
             parts, count = parallel.all_sum((lax.stop_gradient(parts_here), count))
-            num_images = parallel.all_sum(part["images"].shape[0])
+            num_images = parallel.all_sum(len(labels))
             by_pixels = loss.divide_by == "pixels"
             divisor = jnp.where(count > 0, count, 1) if by_pixels else num_images
             # The gradients of all devices are added later, so each differentiates a term of
@@ -107,8 +119,7 @@ def make_train_step(
             # The gradient of `total` itself would be counted once for each device.
             loss_sum, slopes = jax.value_and_grad(loss.total)(parts, count)
             term = sum(jnp.sum(slopes[name] * parts_here[name]) for name in parts_here)
-            sums = {"loss_sum": loss_sum, "count": count}
-            return term / divisor, (sums, updates.get("batch_stats", {}))
+            return term / divisor, {"loss_sum": loss_sum, "count": count}
 
         grads, (sums, batch_stats) = jax.grad(objective, has_aux=True)(params)
         return grads, sums, batch_stats
@@ -175,8 +186,8 @@ def make_eval_step(
     """
     count = partial(confusion_counts, num_classes=num_classes, ignore_label=ignore_label)
 
-    def apply_one(variables, image, label):
-        logits = model.apply(variables, image[None], train=False)
+    def apply_one(variables, image, label, size):
+        logits = apply_padded(model, variables, image[None], size[None])
         preds = jnp.argmax(logits[0], axis=-1)
         loss_sum, num_pixels = softmax_cross_entropy(logits, label[None], ignore_label=ignore_label)
         near = near_boundary(label, ignore_label=ignore_label, distance_px=boundary_px)
@@ -185,7 +196,8 @@ def make_eval_step(
 
     def apply(variables, batch):
         counts, boundary_counts, loss_sum, num_pixels, preds = lax.map(
-            lambda pair: apply_one(variables, *pair), (batch["images"], batch["labels"])
+            lambda image: apply_one(variables, *image),
+            (batch["images"], batch["labels"], batch["sizes"]),
         )
         return {
             "counts": counts,

@@ -25,6 +25,7 @@ from fcn_jax.data.batches.transforms import pad_to
 from fcn_jax.data.files.pictures import check_opened, read_image_file
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import MissingError, UserError
+from fcn_jax.models.padded import apply_padded
 from fcn_jax.models.zoo import MODELS, get_model, get_weight_options
 from fcn_jax.train import sections
 from fcn_jax.train.checkpoint import Checkpoints
@@ -104,16 +105,16 @@ class Trained:
             height=-(-height // self.size_multiple) * self.size_multiple,
             width=-(-width // self.size_multiple) * self.size_multiple,
         )
-        logits, preds = self._apply(padded)
+        logits, preds = self._apply(padded, np.array((height, width), np.int32))
         return np.asarray(logits)[:height, :width], np.asarray(preds)[:height, :width]
 
     @functools.cached_property
-    def _apply(self) -> Callable[[np.ndarray], tuple[jax.Array, jax.Array]]:
+    def _apply(self) -> Callable[[np.ndarray, np.ndarray], tuple[jax.Array, jax.Array]]:
         """One image through the network; a program is compiled for each padded shape."""
 
         @jax.jit
-        def apply(variables, image):
-            logits = self.model.apply(variables, image[None], train=False)[0]
+        def apply(variables, image, size):
+            [logits] = apply_padded(self.model, variables, image[None], size[None])
             return logits, jnp.argmax(logits, axis=-1).astype(jnp.uint8)
 
         return functools.partial(apply, jax.device_put(dict(self.variables)))

@@ -9,7 +9,7 @@ it is refused.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from fcn_jax.weights.caffe import read_binaryproto
 from fcn_jax.weights.files import check_file, read_metadata, read_weights
 from fcn_jax.weights.heads import AS_STORED, BACKBONE_ALONE, HEADS, find_head, find_skip_scales
 from fcn_jax.weights.naming import (
+    COUNTER,
     NAMINGS,
     NORM_EPSILON,
     REQUIRED_OPTIONS,
@@ -31,7 +32,7 @@ from fcn_jax.weights.naming import (
     find_requires,
 )
 from fcn_jax.weights.network_file import make_metadata, read_preprocess, read_requires
-from fcn_jax.weights.recognition import COUNTER, PREPARATION, Found, find_network
+from fcn_jax.weights.recognition import PREPARATION, Found, find_network
 from fcn_jax.weights.releases import Release, find_release
 from fcn_jax.weights.transplant import (
     COPIED,
@@ -42,8 +43,11 @@ from fcn_jax.weights.transplant import (
     Report,
     Row,
 )
+from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, import_network
 
 Arrays = Mapping[str, np.ndarray]
+
+SIZE_MULTIPLE = 32  # pads pictures as section `eval` does by default
 
 
 class Imported(NamedTuple):
@@ -119,8 +123,6 @@ def import_weights(
             collector.check_head_is_whole(classifier=naming.classifier)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     metadata = make_metadata(
         network,
         model={},
@@ -131,8 +133,7 @@ def import_weights(
             "names": naming.origin,
             "head": head,
             "seed": seed,
-            "source": path.name,
-            "sha256": sha256,
+            **_name_source(path),
         },
     )
     used = [_rename(row, found, release) for row in collector.rows]
@@ -157,6 +158,47 @@ def import_weights(
     }
     said = tuple(note for note, holds in notes.items() if holds)
     return Imported(collector.arrays, metadata, Report((*used, *unused), said))
+
+
+def import_whole(
+    path: str | Path, network: str, *, find_labels: Callable[[int], Mapping[str, Any]]
+) -> Imported:
+    """Reads a segmentation network of others, head and all, that is a network of the zoo.
+
+    Args:
+        path: Path of a file that `files.read_weights` reads.
+        network: One of `WHOLE_NETWORKS`.
+        find_labels: Returns the label set, as a dict, of so many classes.
+    Raises:
+        MissingError: There is no such file.
+        UserError: The file does not hold this network.
+    """
+    check_known("network", network, WHOLE_NETWORKS)
+    path = check_file(path)
+    try:
+        found = import_network(read_weights(path), network)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    whole = found.whole
+    metadata = make_metadata(
+        whole.backbone,
+        model=found.model,
+        labels=find_labels(found.num_classes),
+        preprocess=json.loads(json.dumps(PREPROCESS[whole.preprocess])),
+        requires=whole.requires,
+        origin={
+            "names": whole.title,
+            "size_multiple": SIZE_MULTIPLE,
+            **_name_source(path),
+        },
+    )
+    notes = tuple(filter(None, (f"it is {whole.title}", whole.note)))
+    return Imported(found.arrays, metadata, Report(found.rows, notes))
+
+
+def _name_source(path: Path) -> dict[str, str]:
+    with open(path, "rb") as file:
+        return {"source": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _find_preprocess(

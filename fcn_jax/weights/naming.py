@@ -55,6 +55,10 @@ NORM_LEAVES = (
 )
 
 
+# What torch counts: the batches that a batch norm has seen, the updates of an average. Nothing
+# depends on it.
+COUNTER = re.compile(r"(.*\.)?(num_batches_tracked|n_averaged)")
+
 # Layers of heads, whose names are the same here, in Caffe's segmentation nets and in our exports.
 HEAD_LAYER = re.compile(r"(fc[678]|score|upscore|scale|data|pool\d)\d*(_\w+)?")
 

@@ -14,13 +14,10 @@ import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights.axes import format_names, format_shape
-from fcn_jax.weights.naming import CAFFE, HEAD_LAYER, NAMINGS, OWNERS, TITLES, Naming
+from fcn_jax.weights.naming import CAFFE, COUNTER, HEAD_LAYER, NAMINGS, OWNERS, TITLES, Naming
+from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, find_whole
 
 Arrays = Mapping[str, np.ndarray]
-
-# What torch counts: the batches that a batch norm has seen, the updates of an average. Nothing
-# depends on it.
-COUNTER = re.compile(r"(.*\.)?(num_batches_tracked|n_averaged)")
 
 # A file comes near to a network of whose kernels it has half, by name and by shape.
 MIN_LIKENESS = 0.5
@@ -48,7 +45,7 @@ STRANGERS: tuple[tuple[str, str, str], ...] = (
     (
         r"MobilenetV2/.*weights",
         "a MobileNetV2 in TF-slim's names",
-        "its batch norm is folded into the convolutions, which no network here takes",
+        "of those only DeepLab v3's without atrous layers in ASPP is known here, batch norm folded",
     ),
     (r"(.*\.)?blocks\.\d\.\d\.se\.", "an EfficientNet or MobileNetV3 in timm's names", NOT_HERE),
     (
@@ -123,6 +120,8 @@ def recognise(source: Arrays) -> tuple[str, str]:
     Returns:
         The words, and the network; both empty if nothing is known about the arrays.
     """
+    if whole := find_whole(source):
+        return WHOLE_NETWORKS[whole].title, whole
     for network, namings in NAMINGS.items():
         for naming in namings:
             if _find_copies(network, naming, source):

@@ -1,0 +1,17 @@
+"""DeepLab v3+ on MobileNetV2 on CamVid, from ImageNet weights.
+
+Source:  Chen et al. 2018 for the head, Sandler et al. 2018 for the backbone; the recipe is ours,
+         see experiments/_imagenet.py.
+Run:     python launch.py train --config=camvid_mobilenetv2_deeplabv3plus \
+             --workdir=runs/camvid_mobilenetv2_deeplabv3plus --config.data.source_dir=CamVid
+Expects: not yet run.
+Differs: the head's 3x3 convolutions are separable, and it has no norm.
+"""
+
+from experiments import _imagenet
+
+
+def get_config():
+    return _imagenet.camvid(
+        _imagenet.MOBILENETV2, {"name": "mobilenetv2_deeplabv3plus", **_imagenet.LIGHT_V3}
+    )
