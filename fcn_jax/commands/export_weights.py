@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the run folder")
     parser.add_argument(
         "--names",
-        help="caffe or torchvision: weights alone, for other projects; without it the file has "
-        "everything that fcn_jax.load needs",
+        help="caffe, torchvision or (of mobilenetv2_deeplabv3) tf_slim: weights alone, for other "
+        "projects; without it the file has everything that fcn_jax.load needs",
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the .safetensors to write")
     parser.add_argument("--step", default="last", help="last (default), best or a number")
@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from fcn_jax.train.trained import load
     from fcn_jax.weights.exporter import export_weights
     from fcn_jax.weights.files import write_safetensors
+    from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, export_network
 
     if not args.output.endswith(".safetensors"):
         raise UserError(f"--output={args.output} must end in .safetensors")
@@ -40,7 +41,11 @@ def run(args: argparse.Namespace) -> None:
         print(f'use it: fcn_jax.load("{args.output}"), or --config.init.weights={args.output}')
         return
     backbone = net.model.backbone
-    arrays = export_weights(net.arrays, backbone.weights_name, origin=args.names)
+    whole = WHOLE_NETWORKS.get(net.section["name"])
+    if whole and whole.origin == args.names:
+        arrays = export_network(net.arrays, net.section["name"])
+    else:
+        arrays = export_weights(net.arrays, backbone.weights_name, origin=args.names)
     metadata = {
         "network": net.section["name"],
         "step": str(step),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcn_jax.errors import UserError
-from fcn_jax.weights.axes import format_names, format_shape, oihw_to_hwio
+from fcn_jax.weights.axes import format_names, format_shape, hwio_to_oihw, oihw_to_hwio
 from fcn_jax.weights.naming import (
     COUNTER,
     REQUIRED_OPTIONS,
@@ -25,12 +25,15 @@ from fcn_jax.weights.transplant import COPIED, UNUSED, Row
 
 Arrays = Mapping[str, np.ndarray]
 
+TF_SLIM = "tf_slim"
+
 
 class WholeNetwork(NamedTuple):
     """How somebody else stores a network of the zoo.
 
     Attributes:
         title: The network in words.
+        origin: Whose names they are.
         backbone: Name of the backbone; one of `naming.NAMINGS`.
         model: Section `model` that makes the network, but for what the arrays decide.
         layers: All its layers.
@@ -42,6 +45,7 @@ class WholeNetwork(NamedTuple):
     """
 
     title: str
+    origin: str
     backbone: str
     model: Mapping[str, Any]
     layers: tuple[NamedLayer, ...]
@@ -75,6 +79,7 @@ def _torchvision(depth: int, *, deeplab: bool) -> WholeNetwork:
     ]
     return WholeNetwork(
         title=f"{kind}_resnet{depth} of torchvision",
+        origin=TORCHVISION,
         backbone=f"resnet{depth}",
         model={"name": f"resnet{depth}_{kind}_torchvision", "norm": "frozen"},
         layers=(*backbone, *head, score),
@@ -100,6 +105,7 @@ def _tf_slim_mobilenet() -> WholeNetwork:
     }
     return WholeNetwork(
         title="DeepLab v3 on MobileNetV2 in TF-slim's names",
+        origin=TF_SLIM,
         backbone="mobilenetv2",
         model={
             "name": "mobilenetv2_deeplabv3",
@@ -193,17 +199,69 @@ def import_network(source: Arrays, name: str) -> ImportedNetwork:
         raise UserError(f"it is no {whole.title}: there is no place for its {format_names(left)}")
     aside = {} if has_aside or not whole.optional else {"aux": ""}
     counters = [Row("", UNUSED, name, there[name].shape, ()) for name in there if name not in used]
+    names = dict(zip(there, source, strict=True))  # as the file has them
+    rows = [row._replace(source=names[row.source]) for row in (*rows, *counters)]
     model = {**whole.model, **aside, "preprocess": whole.preprocess}
-    return ImportedNetwork(whole, model, arrays, (*rows, *counters))
+    return ImportedNetwork(whole, model, arrays, tuple(rows))
+
+
+def export_network(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
+    """Gives the arrays of a network here the names and axes that its owner gives them.
+
+    `import_network` makes the very arrays of them again.
+
+    Args:
+        arrays: Arrays of the network by path.
+        name: One of `WHOLE_NETWORKS`.
+    Raises:
+        UserError: The network has other layers than its owner's.
+    """
+    whole = WHOLE_NETWORKS[name]
+    has_aside = any(layer.kernel[0] in arrays for layer in whole.optional)
+    layers = whole.layers if not has_aside else (*whole.layers, *whole.optional)
+    exported, used = {}, set()
+    for layer in layers:
+        for leaf, array_name in (layer.kernel, *layer.vectors.items()):
+            if leaf not in arrays:
+                raise UserError(f"{whole.title} has no counterpart of this one: it has no {leaf}")
+            used.add(leaf)
+            array = arrays[leaf]
+            if leaf.endswith("/kernel"):
+                if whole.pooling_last and layer.path == "concat_projection":
+                    array = roll_branches(array, -1)
+                array = hwio_to_oihw(array)
+            exported[array_name] = np.ascontiguousarray(array)
+    if left := [leaf for leaf in arrays if leaf not in used]:
+        raise UserError(
+            f"{whole.title} has no place for {format_names(left)}; leave --names out to export the "
+            "network as it is"
+        )
+    return exported if whole.origin != TF_SLIM else _to_slim_axes(exported)
 
 
 def find_whole(source: Arrays) -> str:
     """Returns the name of the network of the zoo whose layers a file has; empty for none."""
     names = set(to_torch_axes(source))
-    for name, whole in WHOLE_NETWORKS.items():
-        if names >= {layer.kernel[1] for layer in whole.layers}:
-            return name
-    return ""
+    fitting = {
+        name: len(whole.layers)
+        for name, whole in WHOLE_NETWORKS.items()
+        if names >= {layer.kernel[1] for layer in whole.layers}
+    }
+    # ResNet-101 has all layers of ResNet-50.
+    return max(fitting, key=fitting.get, default="")
+
+
+def _to_slim_axes(arrays: Arrays) -> dict[str, np.ndarray]:
+    slim = {}
+    for name, array in arrays.items():
+        layer, _, kind = name.rpartition(".")
+        if kind == "bias":
+            slim[f"{layer}/biases"] = array
+        elif layer.endswith("/depthwise"):
+            slim[f"{layer}/depthwise_weights"] = np.ascontiguousarray(array.transpose(2, 3, 0, 1))
+        else:
+            slim[f"{layer}/weights"] = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
+    return slim
 
 
 def roll_branches(kernel: np.ndarray, places: int) -> np.ndarray:

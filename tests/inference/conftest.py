@@ -20,7 +20,8 @@ class Colors(nn.Module):
         means = nn.avg_pool(images / 255.0, (9, 9), strides=(1, 1), padding="SAME")
         dark = jnp.full_like(means[..., :1], 0.45)
         # A parameter: jax 0.12 maps a batch of two arrays wrongly beside variables without a leaf.
-        return self.param("gain", lambda _: jnp.float32(20)) * jnp.concatenate([dark, means], axis=-1)
+        gain = self.param("gain", lambda _: jnp.float32(20))
+        return gain * jnp.concatenate([dark, means], axis=-1)
 
 
 @pytest.fixture(scope="session")
