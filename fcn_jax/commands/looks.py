@@ -67,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cut pictures with a longer side into windows (of 1024, beyond 2048x2048 pixels)",
     )
     group.add_argument(
+        "--canvas",
+        type=int,
+        metavar="PIXELS",
+        help="see each picture with this longer side on a square of it that counts as image, as "
+        "DeepLab's releases for TensorFlow do (513)",
+    )
+    group.add_argument(
         "--crf",
         nargs="?",
         const=PUBLISHED_CRF,
@@ -86,7 +93,7 @@ def read_looks(args: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"--scales={args.scales} must be numbers such as 0.75,1,1.25") from None
     if args.flip:
         looks["flip"] = True
-    for name in ("max_size", "window"):
+    for name in ("max_size", "window", "canvas"):
         if getattr(args, name) is not None:
             looks[name] = getattr(args, name)
     return looks

@@ -103,6 +103,8 @@ class Inference:
             this side; 0 takes windows of 1024 for pictures of more than 2048x2048 pixels.
         size_multiple: Sides are padded to multiples of it, as evaluations do; 0 pads to one of few
             sizes, see `tiles.find_rung`.
+        canvas: Pixels: a picture is seen with this longer side, in the corner of a square of it,
+            and the square is taken for image, as DeepLab's releases for TensorFlow do; 0 for none.
 
     Raises:
         UserError: For options that are out of range.
@@ -119,6 +121,7 @@ class Inference:
         max_size: int = 0,
         window: int = 0,
         size_multiple: int = 0,
+        canvas: int = 0,
     ):
         if not scales or not all(0.05 <= scale <= 8 for scale in scales):
             raise UserError(
@@ -126,15 +129,22 @@ class Inference:
             )
         if window and window < 2 * ALIGNMENT:
             raise UserError(f"window={window} must be 0, or {2 * ALIGNMENT} pixels or more")
-        for name, value in {"max_size": max_size, "size_multiple": size_multiple}.items():
+        sizes = {"max_size": max_size, "size_multiple": size_multiple, "canvas": canvas}
+        for name, value in sizes.items():
             if value < 0:
                 raise UserError(f"{name}={value} must be 0 or more pixels")
+        if canvas and (window or max_size or tuple(scales) != (1.0,)):
+            raise UserError(
+                f"canvas={canvas} says the size at which pictures are seen: leave out scales, "
+                "max_size and window"
+            )
         self.net = net
         self.shapes: set[tuple[int, int]] = set()
         self._devices, self._probabilities = devices, probabilities
         self._scales, self._flip, self._max_size = tuple(scales), flip, max_size
-        self._window, self._size_multiple = window, size_multiple
-        self._needs_probabilities = probabilities or flip or max_size > 0 or self._scales != (1.0,)
+        self._window, self._size_multiple, self._canvas = window, size_multiple, canvas
+        is_resized = max_size > 0 or canvas > 0 or self._scales != (1.0,)
+        self._needs_probabilities = probabilities or flip or is_resized
         self._variables = devices.replicate(dict(net.variables))
 
     def predict(self, image: Pixels) -> Output:
@@ -190,6 +200,8 @@ class Inference:
     def find_window(self, height: int, width: int) -> int:
         """Returns the side of the windows that a picture is cut into; 0 if it is seen whole."""
         scale = self._find_scale(height, width)
+        if self._canvas:
+            return 0
         if self._window:
             is_cut, window = max(height, width) * scale > self._window, self._window
         else:
@@ -197,6 +209,8 @@ class Inference:
         return math.floor(window / scale) if is_cut else 0
 
     def _find_scale(self, height: int, width: int) -> float:
+        if self._canvas:
+            return self._canvas / max(height, width)
         return min(1.0, self._max_size / max(height, width)) if self._max_size else 1.0
 
     def _list_looks(self, height: int, width: int, *, window: int) -> tuple[_Look, ...]:
@@ -217,6 +231,8 @@ class Inference:
 
     def _find_side(self, side: int, window: int, scale: float) -> int:
         """Returns the padded length of a side, or of a window of it, where it is seen scaled."""
+        if self._canvas:
+            return self._canvas
         if 0 < window < side:
             return _scaled(window, scale)
         if self._size_multiple:
@@ -247,8 +263,8 @@ class Inference:
         sizes = np.ones((len(images), 2), np.int32)
         for padded, size, (job, look) in zip(images, sizes, group, strict=False):
             seen = look.see(job.image)
-            size[:] = seen.shape[:2]
-            padded[: size[0], : size[1]] = seen
+            size[:] = shape if self._canvas else seen.shape[:2]
+            padded[: seen.shape[0], : seen.shape[1]] = seen
         self.shapes.add(shape)
         return self._apply(self._variables, {"images": images, "sizes": sizes})
 

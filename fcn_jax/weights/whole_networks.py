@@ -116,8 +116,8 @@ def _tf_slim_mobilenet() -> WholeNetwork:
         layers=(*backbone, *(NamedLayer(path, (), name) for path, name in places.items())),
         preprocess=TENSORFLOW,
         requires=REQUIRED_OPTIONS["mobilenetv2"],
-        note="it was trained on pictures with a longer side of 513 pixels; "
-        "larger ones are seen so with --max_size=513",
+        note="its release sees pictures with a longer side of 513 pixels: predict and evaluate do "
+        "so with --canvas=513",
     )
 
 

@@ -1,12 +1,18 @@
 """What is said of a picture depends on that picture and on how it is looked at, on nothing else."""
 
+import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from PIL import Image
 
+from fcn_jax.data.batches.transforms import FILL_RGB
 from fcn_jax.errors import UserError
 from fcn_jax.inference.inference import Inference
 from fcn_jax.train.parallel import get_devices
+from fcn_jax.train.trained import Trained
+from tests.inference.conftest import LABELS
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one device", "three devices"])
@@ -55,6 +61,33 @@ def test_windows_say_what_the_whole_says_where_they_see_enough(net, draw, device
     assert windows.find_window(128, 128) == 0
     unsaid = Inference(net, devices)
     assert [unsaid.find_window(*size) for size in ((2048, 2048), (2048, 2049))] == [0, 1024]
+
+
+class Brightness(nn.Module):
+    """Scores how bright the whole image is, padding included."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        mean = jnp.broadcast_to(images.mean((1, 2, 3), keepdims=True) / 255, images.shape)
+        return self.param("gain", lambda _: jnp.float32(9)) * mean * jnp.arange(3)
+
+
+def test_a_canvas_is_a_square_that_counts_as_image(draw, devices):
+    net = Trained(Brightness(), {"params": {"gain": np.float32(9)}}, LABELS, {"name": "brightness"})
+    inference = Inference(net, devices, canvas=96, probabilities=True)
+    for size in ((60, 120), (40, 20), (96, 96)):
+        image = draw(*size)
+        scale = 96 / max(size)
+        height, width = (round(side * scale) for side in size)
+        canvas = np.full((96, 96, 3), FILL_RGB, np.uint8)
+        canvas[:height, :width] = Image.fromarray(image).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
+        output = inference.predict(image)
+        assert output.shape == (*size, 3)
+        expected = scipy.special.softmax(net.logits(canvas), axis=-1)[0, 0]
+        np.testing.assert_allclose(output, np.broadcast_to(expected, output.shape), atol=1e-5)
+    assert inference.shapes == {(96, 96)}
 
 
 def test_rows_are_read_once_and_few_of_them_are_held(net, draw, devices):
@@ -116,6 +149,8 @@ def test_a_large_picture_is_seen_shrunk_and_answered_at_its_size(net, draw, devi
         ({"window": 20}, "window=20"),
         ({"max_size": -1}, "max_size=-1"),
         ({"size_multiple": -32}, "size_multiple=-32"),
+        ({"canvas": -1}, "canvas=-1"),
+        ({"canvas": 513, "scales": (1.0, 1.25)}, "leave out scales"),
     ],
 )
 def test_options_are_checked(net, options, words):
