@@ -8,12 +8,13 @@ import pytest
 
 from fcn_jax.data.datasets import DATASETS, Dataset
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
-from fcn_jax.models.zoo import get_model
+from fcn_jax.models.zoo import MODELS, build
 from fcn_jax.train import loop, parallel
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.image_counts import ImageCounts
 from fcn_jax.train.setup import make_setup
 from fcn_jax.train.state import init_variables
+from tests.tiny_network import TINY
 
 NUM_CLASSES = SHAPES.num_classes
 VOID = 255
@@ -63,19 +64,21 @@ def tiny_dataset():
         yield tiny
 
 
+@pytest.fixture(scope="module", autouse=True)
+def tiny_network():
+    """Makes the network `tiny_fcn4s` known."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "tiny_fcn4s", TINY)
+        yield
+
+
 def make_config() -> dict:
     """Makes an experiment of six steps on nine pictures."""
     return {
         "seed": 3,
         "data": {"name": "tiny"},
         "augment": {"crop_size": 32, "scale_range": (0.8, 1.2), "flip_prob": 0.5},
-        "model": {
-            "name": "alexnet_fcn32s",
-            "width": 1 / 32,
-            "norm": "batch",
-            "fc_channels": 8,
-            "dropout": 0.5,
-        },
+        "model": {"name": "tiny_fcn4s"},
         "init": {},
         "loss": {},
         "optim": {"name": "adamw", "learning_rate": 1e-2, "schedule": "poly"},
@@ -117,19 +120,11 @@ def config() -> dict:
 
 @pytest.fixture(scope="session")
 def make_model():
-    """Makes a tiny network of few layers, with batch norm; keyword arguments change it."""
+    """Makes the tiny network without dropout, over all devices; keyword arguments change it."""
 
     def make(**options):
-        options = {
-            "name": "alexnet_fcn32s",
-            "width": 1 / 32,
-            "norm": "batch",
-            "fc_channels": 8,
-            "dropout": 0.0,
-            "axis_name": parallel.AXIS,
-            **options,
-        }
-        return get_model(options.pop("name"), num_classes=NUM_CLASSES, **options)
+        options = {"dropout": 0.0, "axis_name": parallel.AXIS, **options}
+        return build(TINY, num_classes=NUM_CLASSES, **options)
 
     return make
 

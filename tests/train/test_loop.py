@@ -214,7 +214,7 @@ def test_step_that_is_not_finite_stops_the_run_with_its_facts(
     said = rf"step 2 of {tmp_path} is not finite: loss \S+, gradient norm (inf|nan), learning rate "
     assert re.fullmatch(said + re.escape(f"{rate:.5g}"), first)
     assert f"images: {', '.join(ids)}; {kept}; failure.json" in second
-    assert re.match(r"gradient norms that are not finite: \w+.* of 8 layers\); images", second)
+    assert re.match(r"gradient norms that are not finite: \w+.* of 4 layers\); images", second)
     assert f"replay --workdir={tmp_path} " in third and "lower optim.learning_rate" in third
     failure = RunFolder(tmp_path).read_failure()
     assert (failure.step, failure.ids, failure.learning_rate) == (2, ids, rate)
@@ -330,7 +330,7 @@ def test_run_says_what_it_is(whole):
     assert info["num_params"] == sum(
         leaf.size for leaf in jax.tree.leaves(make_setup(make_config()).state.params)
     )
-    assert (info["output_stride"], info["finest_stride"]) == (32, 32)
+    assert (info["output_stride"], info["finest_stride"]) == (4, 4)
     (launch,) = info["launches"]
     assert launch["devices"] == parallel.get_devices(count=1).names
     assert launch["train_s"] > 0 and launch["eval_s"] > 0
@@ -518,7 +518,7 @@ def test_folder_without_a_step_is_answered(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("value", "place"), [(np.nan, ("conv3", "params")), (3e38, ("conv3", "activations"))]
+    ("value", "place"), [(np.nan, ("conv2", "params")), (3e38, ("conv2", "activations"))]
 )
 def test_first_layer_that_is_not_finite_is_named(config, tmp_path, monkeypatch, value, place):
     """The layers behind it, and all gradients, are not finite either."""
@@ -526,7 +526,7 @@ def test_first_layer_that_is_not_finite_is_named(config, tmp_path, monkeypatch, 
     def plant(state, model, **init):
         def change(path, leaf):
             at = jax.tree_util.keystr(path, simple=True, separator="/")
-            return np.full_like(leaf, value) if at == "backbone/conv3/kernel" else leaf
+            return np.full_like(leaf, value) if at == "backbone/conv2/kernel" else leaf
 
         state = init_from(state, model, **init)
         return state.replace(params=jax.tree_util.tree_map_with_path(change, state.params))
@@ -539,7 +539,7 @@ def test_first_layer_that_is_not_finite_is_named(config, tmp_path, monkeypatch, 
     assert math.isnan(result.loss) and result.is_reproduced is None  # there was no step
     assert result.first_not_finite == place
     marked = [line for line in describe(result) if line.startswith(">")]
-    assert len(marked) == 1 and "conv3" in marked[0]
+    assert len(marked) == 1 and "conv2" in marked[0]
 
 
 def test_word_for_class_weights_stands_for_those_of_the_training_labels(

@@ -192,7 +192,7 @@ def open_changed(folder, key, value, **said):
     [
         ("optim.learning_rate", 0.5, ("--config.optim.learning_rate=0.01", "init.workdir={}")),
         ("augment.scales", (0.5, 2.0), ("--config.augment.scales='()'", "init.workdir={}")),
-        ("model.width", 0.5, ("--config.model.width=0.03125", "takes --workdir=NEW")),
+        ("model.width", 0.5, ("--config.model.width=1.0", "takes --workdir=NEW")),
         ("init.weights", "a b.safetensors", ("--config.init.weights=''", "takes --workdir=NEW")),
         ("train.num_steps", 3, ("--config.train.num_steps=6", "init.workdir={}")),
         ("train.num_steps", 9, ("optim.schedule=poly falls to its end there", "init.workdir={}")),
@@ -211,7 +211,7 @@ def test_keys_of_another_network_come_behind_its_name(folder):
     folder.write_config(config)
     other = make_config()
     other["model"] = {"name": "mobilenetv2_fcn32s"}
-    with pytest.raises(UserError, match="model.name is 'alexnet_fcn32s' there and 'mobilenetv2"):
+    with pytest.raises(UserError, match="model.name is 'tiny_fcn4s' there and 'mobilenetv2"):
         folder.open(resolve(other), has_steps=True)
 
 

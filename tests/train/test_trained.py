@@ -77,7 +77,7 @@ def test_a_loaded_run_predicts_what_its_evaluation_predicted(workdir):
 
 def test_a_loaded_run_says_what_it_is(net):
     assert net.labels == SHAPES and net.size_multiple == 16
-    assert net.section["name"] == "alexnet_fcn32s" and net.section["fc_channels"] == 8
+    assert net.section["name"] == "tiny_fcn4s" and net.section["fc_channels"] == 8
     assert net.origin["step"] == 6 and net.origin["experiment"] == "tiny"
     assert net.origin["dataset"] == "tiny" and net.origin["run"] == "tiny_fcn8s"
 
@@ -207,9 +207,7 @@ def test_load_rejects_a_backbone_and_says_how_to_use_it(tmp_path):
 
 def test_load_rejects_variables_of_another_network(copy):
     edit(copy / "config.json", lambda config: config["model"].update(fc_channels=16))
-    message = (
-        r"does not fit its own network alexnet_fcn32s: .*fc6.* is \(8,\) there, and \(16,\) in"
-    )
+    message = r"does not fit its own network tiny_fcn4s: .*fc6.* is \(8,\) there, and \(16,\) in"
     with pytest.raises(ValueError, match=message):
         load(copy)
 
@@ -298,8 +296,8 @@ def test_a_file_is_scored_as_its_run(copy, net, evaluate, tmp_path):
     named = dataclasses.replace(SHAPES, names=(*SHAPES.names[:-1], "other"))
     dataclasses.replace(net, labels=named).save(tmp_path / "others.safetensors")
     for words, answer in (
-        (["--network=NAME/lacking.safetensors"], "lacks score_fr of alexnet_fcn32s"),
-        (["--network=NAME/more.safetensors"], "holds score_pool9, for which alexnet_fcn32s"),
+        (["--network=NAME/lacking.safetensors"], "lacks score_fr of tiny_fcn4s"),
+        (["--network=NAME/more.safetensors"], "holds score_pool9, for which tiny_fcn4s"),
         (["--network=NAME/others.safetensors"], "is 'other' in "),
         ([f"--network={whole}", f"--output={copy}"], "is a run folder"),
     ):

@@ -14,7 +14,7 @@ from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.models.preprocess import CAFFE
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.upsample import bilinear_kernel
-from fcn_jax.train import loop, parallel
+from fcn_jax.train import loop, parallel, warm_start
 from fcn_jax.train.pretrained import Pretrained, list_shapes, read_stage, read_weights
 from fcn_jax.train.setup import make_setup
 from fcn_jax.train.state import TrainState
@@ -27,13 +27,13 @@ from tests.train.conftest import NUM_CLASSES, last_state, make_config, run
 pytestmark = pytest.mark.usefixtures("one_device", "plain_conv")
 
 NOTHING = TrainState(step=0, params={}, batch_stats={}, opt_state=())
-STAGES = {"vgg16_fcn32s": 1e-2, "vgg16_fcn16s": 1e-3, "vgg16_fcn8s": 1e-3}
+# The skips and the learning rate of each stage.
+STAGES = {"fcn4s": ((), 1e-2), "fcn2s": ((2,), 1e-3), "fcn1s": ((2, 1), 1e-3)}
 
 
 def stage(name, **init):
     config = make_config()
-    config["model"].update(name=name, padding="same", fc6_kernel=3)
-    config["optim"]["learning_rate"] = STAGES[name]
+    config["model"]["skips"], config["optim"]["learning_rate"] = STAGES[name]
     config["train"].update(num_steps=2, eval_every=0, checkpoint_every=0)
     config["init"] = init
     return config
@@ -41,9 +41,9 @@ def stage(name, **init):
 
 @pytest.fixture(scope="module")
 def coarse(tmp_path_factory, one_device):
-    """The run folder of a trained FCN-32s; look, do not touch."""
-    folder = tmp_path_factory.mktemp("stages") / "shapes_fcn32s"
-    run(stage("vgg16_fcn32s"), folder)
+    """The run folder of a trained first stage; look, do not touch."""
+    folder = tmp_path_factory.mktemp("stages") / "shapes_fcn4s"
+    run(stage("fcn4s"), folder)
     return folder
 
 
@@ -55,33 +55,33 @@ def scores_of(setup, state):
 
 
 def test_three_stages_each_begin_where_the_one_before_ended(coarse, tmp_path, capsys):
-    finer = tmp_path / "shapes_fcn16s"
-    config = stage("vgg16_fcn16s", workdir=str(coarse))
+    finer = tmp_path / "shapes_fcn2s"
+    config = stage("fcn2s", workdir=str(coarse))
     run(config, finer)
-    assert "kept as initialised: score_pool4/bias, score_pool4/kernel" in capsys.readouterr().out
-    finest = stage("vgg16_fcn8s", workdir=str(finer))
+    assert "kept as initialised: score_conv1/bias, score_conv1/kernel" in capsys.readouterr().out
+    finest = stage("fcn1s", workdir=str(finer))
     setup = make_setup(finest)
     state = init_from(setup.state, setup.model, **finest["init"])
     ours, theirs = flatten_dict(state.params, sep="/"), last_state(config, finer).params
     theirs = flatten_dict(theirs, sep="/")
-    assert set(ours) - set(theirs) == {"score_pool3/kernel", "score_pool3/bias"}
+    assert set(ours) - set(theirs) == {"score_data/kernel", "score_data/bias"}
     for path, leaf in theirs.items():
         np.testing.assert_array_equal(ours[path], leaf, path)
-    assert not np.any(ours["score_pool3/kernel"]) and not np.any(ours["score_pool3/bias"])
+    assert not np.any(ours["score_data/kernel"]) and not np.any(ours["score_data/bias"])
 
 
 def test_finer_network_begins_close_to_the_coarser_one(coarse):
-    config = stage("vgg16_fcn32s")
+    config = stage("fcn4s")
     coarser = make_setup(config)
     before = scores_of(coarser, last_state(config, coarse))
-    finer = make_setup(stage("vgg16_fcn16s"))
+    finer = make_setup(stage("fcn2s"))
     after = scores_of(finer, init_from(finer.state, finer.model, workdir=str(coarse)))
-    # Twice bilinear, by 2 and by 16, is not quite once by 32.
+    # Twice bilinear, by 2 and by 2, is not quite once by 4.
     assert 0 < np.abs(before - after).max() < 0.1 * np.abs(before).max()
 
 
 def test_stopped_run_does_not_need_its_first_stage_again(coarse, tmp_path):
-    config = stage("vgg16_fcn16s", workdir=str(coarse))
+    config = stage("fcn2s", workdir=str(coarse))
     config["train"].update(checkpoint_every=1)
     whole = tmp_path / "whole"
     run(config, whole)
@@ -95,7 +95,7 @@ def test_stopped_run_does_not_need_its_first_stage_again(coarse, tmp_path):
 def test_missing_stage_is_told_with_the_command_that_makes_it(tmp_path):
     workdir = tmp_path / "fcn16s"
     before = tmp_path / "runs" / "voc_fcn32s_seed1"
-    config = stage("vgg16_fcn16s", workdir=str(before))
+    config = stage("fcn2s", workdir=str(before))
     with pytest.raises(FileNotFoundError) as error:
         run(config, workdir)
     command = f"train --config=voc_fcn32s --workdir={before}"
@@ -130,7 +130,7 @@ def test_parameters_beyond_memory_are_refused():
 
 
 def test_init_rejects_two_sources():
-    setup = make_setup(stage("vgg16_fcn32s"))
+    setup = make_setup(stage("fcn4s"))
     with pytest.raises(ValueError, match="init.workdir=a and init.weights=b: give one"):
         init_from(setup.state, setup.model, workdir="a", weights="b")
 
@@ -144,7 +144,7 @@ def weights_file(tmp_path, random_variables):
         arrays = {path: np.asarray(leaf) for path, leaf in variables.items() if "backbone" in path}
         metadata = {
             "format": "fcn_jax",
-            "network": "vgg16",
+            "network": "tiny",
             "preprocess": json.dumps(
                 {key: getattr(preprocess, key) for key in ("mean_rgb", "std_rgb", "bgr")}
             ),
@@ -156,7 +156,7 @@ def weights_file(tmp_path, random_variables):
 
 
 def test_imported_weights_go_where_their_names_say(weights_file):
-    setup = make_setup(stage("vgg16_fcn16s"))
+    setup = make_setup(stage("fcn2s"))
     path, arrays = weights_file(setup, CAFFE)
     state = init_from(setup.state, setup.model, weights=str(path))
     leaves = flatten_dict(state.variables, sep="/")
@@ -166,30 +166,30 @@ def test_imported_weights_go_where_their_names_say(weights_file):
 
 
 def test_skip_keeps_the_initial_values(weights_file):
-    setup = make_setup(stage("vgg16_fcn16s"))
+    setup = make_setup(stage("fcn2s"))
     path, _ = weights_file(setup, CAFFE)
     state = init_from(
-        setup.state, setup.model, weights=str(path), skip=("params/backbone/conv5.*",)
+        setup.state, setup.model, weights=str(path), skip=("params/backbone/conv2.*",)
     )
     ours, initial = state.params["backbone"], setup.state.params["backbone"]
-    np.testing.assert_array_equal(ours["conv5_3"]["kernel"], initial["conv5_3"]["kernel"])
-    assert np.any(np.asarray(ours["conv4_3"]["kernel"]) != initial["conv4_3"]["kernel"])
+    np.testing.assert_array_equal(ours["conv2"]["kernel"], initial["conv2"]["kernel"])
+    assert np.any(np.asarray(ours["conv1"]["kernel"]) != initial["conv1"]["kernel"])
 
 
 def test_weights_for_other_images_are_refused(weights_file):
-    setup = make_setup(stage("vgg16_fcn32s"))
+    setup = make_setup(stage("fcn4s"))
     other = dataclasses.replace(CAFFE, mean_rgb=(123.0, 116.5, 104.0))
     path, _ = weights_file(setup, other)
     message = "expects images prepared with .*\n.*--config.model.preprocess=caffe:123.0,116.5,104.0"
     with pytest.raises(ValueError, match=message):
         init_from(setup.state, setup.model, weights=str(path))
-    config = stage("vgg16_fcn32s")
+    config = stage("fcn4s")
     config["model"]["preprocess"] = "caffe:123.0,116.5,104.0"
     init_from(setup.state, make_setup(config).model, weights=str(path))
 
 
 def test_stage_for_other_images_is_refused(coarse):
-    config = stage("vgg16_fcn16s", workdir=str(coarse))
+    config = stage("fcn2s", workdir=str(coarse))
     config["model"]["preprocess"] = "torchvision"
     setup = make_setup(config)
     with pytest.raises(ValueError, match="expects images .*\n.*model.preprocess=caffe$"):
@@ -197,7 +197,7 @@ def test_stage_for_other_images_is_refused(coarse):
 
 
 def test_missing_weights_are_told_with_the_command_that_makes_them():
-    setup = make_setup(stage("vgg16_fcn32s"))
+    setup = make_setup(stage("fcn4s"))
     with pytest.raises(
         FileNotFoundError, match="weights/no.safetensors is not there.*\n.*import_w"
     ):
@@ -205,11 +205,11 @@ def test_missing_weights_are_told_with_the_command_that_makes_them():
 
 
 def test_a_file_of_the_stage_before_is_the_stage_before(coarse, tmp_path):
-    load(coarse, step="last").save(tmp_path / "fcn32s.safetensors")
-    setup = make_setup(stage("vgg16_fcn16s"))
+    load(coarse, step="last").save(tmp_path / "fcn4s.safetensors")
+    setup = make_setup(stage("fcn2s"))
     states = [
         init_from(setup.state, setup.model, **source)
-        for source in ({"workdir": str(coarse)}, {"weights": str(tmp_path / "fcn32s.safetensors")})
+        for source in ({"workdir": str(coarse)}, {"weights": str(tmp_path / "fcn4s.safetensors")})
     ]
     jax.tree.map(np.testing.assert_array_equal, states[0].variables, states[1].variables)
 
@@ -225,7 +225,7 @@ def test_layers_of_other_classes_are_not_taken_in_silence(coarse, tmp_path, kind
     if kind == "weights":
         load(coarse, step="last").save(tmp_path / "net.safetensors")
         source = {"weights": str(tmp_path / "net.safetensors")}
-    model = get_model(**stage("vgg16_fcn16s")["model"], num_classes=NUM_CLASSES)
+    model = get_model(**stage("fcn2s")["model"], num_classes=NUM_CLASSES)
     with pytest.raises(ValueError) as error:
         init_from(NOTHING, model, labels=EXCHANGED, skip=("params/score_p.*",), **source)
     first, second = str(error.value).splitlines()
@@ -304,6 +304,13 @@ def test_imported_weights_of_another_plan_are_refused_with_the_flags_to_set(tmp_
         init_from(NOTHING, model, weights=str(file))
 
 
+@pytest.fixture
+def drawn(monkeypatch, draw_variables):
+    """Draws where `make` would initialise, which takes seconds to compile for a deep network."""
+    monkeypatch.setattr(warm_start, "init_variables", lambda key, model: draw_variables(model))
+
+
+@pytest.mark.usefixtures("drawn")
 def test_make_takes_from_the_file_what_its_weights_depend_on(mobilenet):
     coarse = load(mobilenet)
     finer = make("mobilenetv2_fcn16s", weights=mobilenet, width=1 / 8)
@@ -331,7 +338,7 @@ def test_make_takes_a_new_head_where_the_classes_are_others(coarse, tmp_path):
         make(**options)
     net = make(**options, skip=("params/score_.*",))
     assert net.labels.names == ("0", "1", "2", "3", "4") and len(set(net.labels.colors)) == 5
-    kernel = "params/backbone/conv1_1/kernel"
+    kernel = "params/backbone/conv1/kernel"
     np.testing.assert_array_equal(net.arrays[kernel], before.arrays[kernel])
 
 
@@ -403,6 +410,7 @@ def test_upsampling_that_the_network_computes_anyway_may_be_dropped(vgg16_file, 
     init_from(state, FCN16S, weights=str(vgg16_file(FCN16S, upscore2=bilinear(3, 2))), skip=skip)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_make_learns_the_upsampling_if_the_file_does(vgg16_file):
     kernel = 1.01 * bilinear(4, 2)
     learned = get_model("vgg16_fcn16s", num_classes=2, upsampling="learned", **TINY)

@@ -1,0 +1,57 @@
+"""A network of four layers: what is done with networks in general compiles soonest with it."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import flax.linen as nn
+
+from fcn_jax.models.fcn import FCN
+from fcn_jax.models.layers import Blob, Conv, NormSpec
+from fcn_jax.models.networks import Network
+from fcn_jax.models.preprocess import CAFFE, Preprocess
+from fcn_jax.ops.geometry import same
+
+
+class Tiny(nn.Module):
+    """Maps images to `features["conv1"]` and `["conv2"]`, at strides 2 and 4, and to `["data"]`."""
+
+    WEIGHT_OPTIONS: ClassVar = ()
+    weights_name: ClassVar = "tiny"
+
+    width: float = 1.0
+    norm: NormSpec | None = NormSpec()
+    preprocess: Preprocess = CAFFE
+    dtype: str = "float32"
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, images, *, train: bool, sizes=None) -> dict[str, Blob]:
+        del sizes  # what is padded is image too
+        blob = Blob(self.preprocess(images, self.dtype))
+        features = {"data": blob}
+        for name, channels in (("conv1", 6), ("conv2", 12)):
+            layer = Conv(round(channels * self.width), same(3, stride=2), norm=self.norm, name=name)
+            blob = features[name] = layer(blob, train=train)
+        return features
+
+
+def tiny_fcn(
+    backbone: Callable[..., nn.Module],
+    head: Callable[..., FCN],
+    axis_name: str | None,
+    *,
+    fc_channels: int = 8,
+    dropout: float = 0.5,
+) -> FCN:
+    """Scores what fc6 makes of the features.
+
+    Args:
+        fc_channels: Channels of fc6.
+        dropout: Fraction of the values that training drops after fc6.
+    """
+    del axis_name  # the backbone's norm has it
+    made = backbone()
+    return head(backbone=made, fc=((same(3), fc_channels),), norm=made.norm, dropout=dropout)
+
+
+TINY = Network(Tiny, FCN, tiny_fcn)
