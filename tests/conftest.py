@@ -50,6 +50,17 @@ def plain_conv():
         yield
 
 
+@pytest.fixture(scope="module")
+def tiny_network():
+    """Makes the network `tiny_fcn4s` known, for what is not about a network."""
+    from fcn_jax.models.zoo import MODELS
+    from tests.tiny_network import TINY
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "tiny_fcn4s", TINY)
+        yield
+
+
 def shapes_of(model: nn.Module) -> dict:
     """The shapes of all variables; they do not depend on the size of an image."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")

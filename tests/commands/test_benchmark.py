@@ -12,7 +12,7 @@ from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.train import memory, parallel, setup
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-SMALL = ("--config.model.width=0.03125", "--config.augment.crop_size=33")
+SMALL = ("--config.model.name=tiny_fcn4s", "--config.augment.crop_size=33")
 
 
 class Noise:
@@ -24,7 +24,7 @@ class Noise:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, compile_fast):
+def run(monkeypatch, capsys, compile_fast, plain_conv, tiny_network):
     first = parallel.get_devices(count=1)
     monkeypatch.setattr(parallel, "get_devices", lambda count=None: first)
     monkeypatch.setattr(benchmark, "_MATRIX_SIZE", 256)

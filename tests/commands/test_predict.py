@@ -11,13 +11,15 @@ from fcn_jax.data.files.storage import turn_upright
 from fcn_jax.inference.prediction_folder import PredictionFolder
 from fcn_jax.ops.palette import full_palette
 
+pytestmark = pytest.mark.usefixtures("compile_fast", "plain_conv", "tiny_network")
+
 NAMES = ["background", "cat", "dog"]
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """A file of a small network at random values, which tells its classes apart somehow."""
-    net = fcn_jax.make("vgg16_fcn32s", labels=NAMES, width=1 / 32, fc_channels=4)
+def network(tmp_path_factory, tiny_network):
+    """A file of a tiny network at random values, which tells its classes apart somehow."""
+    net = fcn_jax.make("tiny_fcn4s", labels=NAMES)
     rng = np.random.default_rng(5)
     for kernel in (net.variables["params"]["score_fr"],):
         kernel["kernel"] = rng.normal(size=kernel["kernel"].shape).astype(np.float32)

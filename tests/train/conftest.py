@@ -8,7 +8,7 @@ import pytest
 
 from fcn_jax.data.datasets import DATASETS, Dataset
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
-from fcn_jax.models.zoo import MODELS, build
+from fcn_jax.models.zoo import build
 from fcn_jax.train import loop, parallel
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.image_counts import ImageCounts
@@ -65,11 +65,8 @@ def tiny_dataset():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny_network():
-    """Makes the network `tiny_fcn4s` known."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny_fcn4s", TINY)
-        yield
+def know_the_tiny_network(tiny_network):
+    """The network of `make_config`."""
 
 
 def make_config() -> dict:
