@@ -23,7 +23,7 @@ from fcn_jax.errors import UserError
 from fcn_jax.models import networks, zoo
 from fcn_jax.models.zoo import MIN_WIDTH, MODELS, build, get_model
 from fcn_jax.ops import losses
-from fcn_jax.train import sections
+from fcn_jax.train import sections, warm_start
 from tests.conftest import shapes_of
 
 ROOT = Path(__file__).parent.parent
@@ -183,8 +183,10 @@ def _commands(path: str) -> list[list[str]]:
     return [shlex.split(line)[2:] for line in shown if line.startswith("python launch.py ")]
 
 
-@pytest.mark.usefixtures("compile_fast", "plain_conv")
-def test_the_readme_goes_from_a_folder_to_predictions(tmp_path, monkeypatch, capsys, rng):
+@pytest.mark.usefixtures("compile_fast", "plain_conv", "tiny_network")
+def test_the_readme_goes_from_a_folder_to_predictions(
+    tmp_path, monkeypatch, capsys, rng, draw_variables
+):
     """Its five commands and its Python, on small pictures and a small network."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.chdir(tmp_path)
@@ -199,8 +201,7 @@ def test_the_readme_goes_from_a_folder_to_predictions(tmp_path, monkeypatch, cap
     Image.fromarray(image).save("my_photos/mine.jpg")
     Image.fromarray(image).save("photo.jpg")
     Path("my_folder/classes.txt").write_text("background\ncat\ndog\n")
-    small = ["--config.model.name=alexnet_fcn32s", "--config.init.weights="]
-    small += ["--config.model.width=0.03125", "--config.model.fc_channels=4"]
+    small = ["--config.model.name=tiny_fcn4s", "--config.init.weights="]
     small += ["--config.augment.crop_size=32", "--config.train.num_steps=1"]
     commands = _commands("README.md")
     assert [words[0] for words in commands] == [
@@ -218,6 +219,8 @@ def test_the_readme_goes_from_a_folder_to_predictions(tmp_path, monkeypatch, cap
     exec(snippet, {})  # noqa: S102 (our own document)
     assert capsys.readouterr().out.split(" ", 1)[1] == "(40, 48, 3)\n"
     assert Path("mine.safetensors").exists()
+    # What the weights replace is drawn: compiling its initialisation would take seconds.
+    monkeypatch.setattr(warm_start, "init_variables", lambda key, model: draw_variables(model))
     assert eval(fresh, {"fcn_jax": fcn_jax}).labels.num_classes == 3
 
 
@@ -236,14 +239,13 @@ class Drawings(datasets.Dataset):
         ]
 
 
-@pytest.mark.usefixtures("compile_fast", "plain_conv")
+@pytest.mark.usefixtures("compile_fast", "plain_conv", "tiny_network")
 def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     cells = json.loads((ROOT / "docs/first_network.ipynb").read_text())["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert code.count("NUM_STEPS = 200") == 1
     small = ["--config.augment.crop_size=32", "--config.train.batch_size=4"]
-    small += ["--config.model.name=alexnet_fcn32s", "--config.model.width=0.03125"]
-    small += ["--config.model.fc_channels=4"]
+    small += ["--config.model.name=tiny_fcn4s"]
 
     def run(words, *, check):
         assert words[:2] == [sys.executable, ROOT / "launch.py"] and check
@@ -257,4 +259,4 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     code = code.replace("NUM_STEPS = 200", "NUM_STEPS = 1").replace("subprocess.run(", "run(")
     exec(code, {"run": run})  # noqa: S102 (our own document)
     told = capsys.readouterr().out
-    assert ", filed " in told and "alexnet_fcn32s {'run': 'notebook_fcn8s'" in told
+    assert ", filed " in told and "tiny_fcn4s {'run': 'notebook_fcn8s'" in told
