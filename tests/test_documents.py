@@ -115,6 +115,7 @@ def test_the_loss_is_the_focal_loss_and_off_by_default(monkeypatch, rng):
     probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     true = np.take_along_axis(probs, np.minimum(labels, 2)[..., None], -1)[..., 0][labels != 255]
 
+    @partial(jax.jit, static_argnames="focal_gamma")
     def total(logits, **options):
         loss = losses.make_loss(num_classes=3, ignore_label=255, **options)
         return loss.total(*loss.sums(logits, labels))
