@@ -14,10 +14,11 @@ from fcn_jax.errors import MissingError, UserError, counted
 
 if TYPE_CHECKING:
     from fcn_jax.data.datasets import Dataset
-    from fcn_jax.train.evaluation import Evaluation, Evaluator
+    from fcn_jax.train.evaluation import Evaluator
     from fcn_jax.train.parallel import Devices
     from fcn_jax.train.progress import Progress
     from fcn_jax.train.run_folder import RunFolder
+    from fcn_jax.train.tally import Evaluation
     from fcn_jax.train.trained import Trained
 
 HELP = "score a network: exact counts of every pixel, at native resolution"

@@ -13,7 +13,7 @@ from fcn_jax.data.source import Source
 from fcn_jax.inference.inference import Inference
 from fcn_jax.ops import metrics
 from fcn_jax.ops.dense_crf import dense_crf
-from fcn_jax.train.evaluation import Tally
+from fcn_jax.train.tally import Tally
 
 # Values that are tried for each parameter of the CRF, the published ones among them.
 CRF_GRID: Mapping[str, tuple[float, ...]] = {

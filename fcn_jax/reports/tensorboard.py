@@ -11,8 +11,8 @@ from jaxtyping import Int, UInt8
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import UserError
 from fcn_jax.ops.palette import full_palette
-from fcn_jax.train.evaluation import Prediction
 from fcn_jax.train.listener import Listener
+from fcn_jax.train.tally import Prediction
 
 _CELL_PX = 24  # a count of the confusion matrix
 _FLUSH_S = 10  # somebody watches

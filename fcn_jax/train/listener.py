@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.train.evaluation import Prediction
+from fcn_jax.train.tally import Prediction
 
 
 class Listener:

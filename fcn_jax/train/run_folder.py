@@ -41,7 +41,7 @@ from fcn_jax.train.sections import resolve
 from fcn_jax.train.surroundings import describe
 
 if TYPE_CHECKING:  # reports read run folders without importing jax
-    from fcn_jax.train.evaluation import Prediction
+    from fcn_jax.train.tally import Prediction
 
 
 def open_picture(file: Path) -> Image.Image:

@@ -9,7 +9,7 @@ import pytest
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.errors import UserError
 from fcn_jax.reports.tensorboard import TensorBoard, draw_confusion
-from fcn_jax.train.evaluation import Prediction
+from fcn_jax.train.tally import Prediction
 
 LABELS = LabelSet(names=("road", "sky"), colors=((10, 20, 30), (40, 50, 60)))
 COUNTS = np.array([[3, 1], [0, 0]])

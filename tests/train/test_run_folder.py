@@ -15,10 +15,10 @@ from fcn_jax import atomic_file
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
 from fcn_jax.errors import MissingError, UserError
 from fcn_jax.train.conditions import ENDLESS_SCHEDULES
-from fcn_jax.train.evaluation import Prediction
 from fcn_jax.train.optimizer import make_optimizer
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.sections import resolve
+from fcn_jax.train.tally import Prediction
 from tests.mutations import mutations
 from tests.train.conftest import count_one_image, make_config
 
