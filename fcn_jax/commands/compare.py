@@ -122,7 +122,7 @@ def _write(
     # Here and not above: matplotlib takes a second to import, which --help need not await.
     from fcn_jax.reports import figures
     from fcn_jax.reports.page import make_page
-    from fcn_jax.reports.paper import make_pages
+    from fcn_jax.reports.paper import make_pages, save_pdf
 
     groups = comparison.groups
     names = ["index.html", "README.md", "table.csv", "curves.png", "class_iou.png"]
@@ -134,7 +134,7 @@ def _write(
     else:  # that of an earlier report
         (output / "predictions.png").unlink(missing_ok=True)
     if with_pdf:
-        figures.save_pdf(make_pages(comparison), output / "report.pdf")
+        save_pdf(make_pages(comparison), output / "report.pdf")
         names.append("report.pdf")
     write_text(output / "README.md", make_report(comparison))
     write_csv(groups, output / "table.csv", runs=runs)

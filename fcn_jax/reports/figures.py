@@ -5,14 +5,13 @@ are in inches.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure  # not pyplot: no window, no state
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -22,7 +21,6 @@ from fcn_jax.atomic_file import replacing
 from fcn_jax.reports.intervals import Differences
 from fcn_jax.reports.pictures import read_palette, read_scene
 from fcn_jax.reports.runs import SCORES, Group
-from fcn_jax.reports.tables import Table
 
 # Okabe and Ito (2008): told apart with any colour vision. Its yellow is left out (too pale on
 # white) and black comes last. Markers repeat with another period, so that 8 + n differ too.
@@ -34,7 +32,7 @@ _HEAT, _ON_HEAT = "#1a66aa", "#fefefe"
 
 _LEGEND_LINE = 0.19  # at the font size below
 
-_STYLE = {
+STYLE = {
     "font.size": 9,
     "text.parse_math": False,  # a class may be named "$5 | <note>"
     "axes.spines.top": False,
@@ -54,7 +52,7 @@ _STYLE = {
 }
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def draw_curves(groups: Sequence[Group], path: Path) -> None:
     """Draws the training loss (thin: as logged, thick: running mean) and the mean IoU."""
     handles = run_handles(groups)
@@ -67,7 +65,7 @@ def draw_curves(groups: Sequence[Group], path: Path) -> None:
     _save(figure, path)
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def draw_class_iou(groups: Sequence[Group], path: Path) -> None:
     """Draws the IoU of each class as bars, the mean above them; a line joins the seeds' values."""
     handles = [Patch(color=_look(i)["color"], label=group.name) for i, group in enumerate(groups)]
@@ -82,7 +80,7 @@ def run_handles(groups: Sequence[Group]) -> list[Line2D]:
     return [Line2D([], [], label=group.name, **_look(i)) for i, group in enumerate(groups)]
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def plot_loss(groups: Sequence[Group]) -> Figure:
     """Plots the training loss: thin as logged, thick the running mean."""
     figure, axes = _panel(3.0)
@@ -90,7 +88,7 @@ def plot_loss(groups: Sequence[Group]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def plot_mean_iou(groups: Sequence[Group]) -> Figure:
     """Plots the mean IoU of every evaluation."""
     figure, axes = _panel(3.0)
@@ -98,7 +96,7 @@ def plot_mean_iou(groups: Sequence[Group]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def plot_class_iou(groups: Sequence[Group], *, width: float = 4.6, above: float = 0.0) -> Figure:
     """Plots the IoU of each class as bars; `above` is room for a legend, in inches."""
     first = groups[0].first
@@ -126,7 +124,7 @@ def plot_class_iou(groups: Sequence[Group], *, width: float = 4.6, above: float 
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def plot_differences(groups: Sequence[Group], differences: Sequence[Differences]) -> Figure:
     """Plots what each IoU is above that of the first group.
 
@@ -165,7 +163,7 @@ def plot_differences(groups: Sequence[Group], differences: Sequence[Differences]
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def plot_bands(groups: Sequence[Group], bands: Sequence[np.ndarray]) -> Figure:
     """Plots the mean IoU of the pixels near a boundary against how near they are.
 
@@ -185,7 +183,7 @@ def plot_bands(groups: Sequence[Group], bands: Sequence[np.ndarray]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def plot_cost(groups: Sequence[Group], costs: Sequence[float], *, what: str) -> Figure:
     """Plots mean IoU against a cost; groups without it (NaN) are left out.
 
@@ -271,14 +269,14 @@ def _count_steps(axes: Axes) -> None:
     axes.xaxis.set_major_formatter("{x:,.0f}")
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def draw_predictions(groups: Sequence[Group], path: Path, *, ids: Sequence[str]) -> None:
     """Draws a row for each image: itself, the truth, and the prediction of each first run."""
     figure = plot_predictions(groups, ids=ids)
     _save(figure, path, bbox_inches="tight", pad_inches=0.05)
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def plot_predictions(groups: Sequence[Group], *, ids: Sequence[str]) -> Figure:
     """Plots a row for each image: itself, the truth, and the prediction of each first run."""
     runs = [group.first for group in groups]
@@ -316,7 +314,7 @@ def plot_predictions(groups: Sequence[Group], *, ids: Sequence[str]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def draw_confusion(
     counts: np.ndarray, path: Path, *, class_names: Sequence[str], title: str
 ) -> None:
@@ -327,7 +325,7 @@ def draw_confusion(
 _MOST_NUMBERED = 30  # classes whose confusions are written as numbers
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def plot_confusion(counts: np.ndarray, *, class_names: Sequence[str], title: str) -> Figure:
     """Plots what share of each true class (a row) was predicted as what; 0 % is left out.
 
@@ -364,42 +362,7 @@ def plot_confusion(counts: np.ndarray, *, class_names: Sequence[str], title: str
     return figure
 
 
-_LONGEST_PAGE = 32  # rows of a table
-
-
-@matplotlib.rc_context(_STYLE)
-def plot_table(table: Table) -> list[Figure]:
-    """Sets a table in pages of paper, landscape."""
-    figures = []
-    for start in range(0, len(table.rows), _LONGEST_PAGE):
-        rows = table.rows[start : start + _LONGEST_PAGE]
-        cells = [list(table.header), *map(list, rows)]
-        widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
-        figure = Figure((11.7, 1.0 + 0.22 * len(cells)))
-        axes = figure.add_axes((0.04, 0.02, 0.92, 0.86))
-        axes.set_axis_off()
-        axes.set_title(table.title)
-        drawn = axes.table(
-            cellText=rows,
-            colLabels=list(table.header),
-            colWidths=[width / sum(widths) for width in widths],
-            bbox=(0, 0, 1, 1),
-            cellLoc="right",
-            edges="horizontal",
-        )
-        drawn.auto_set_font_size(False)
-        drawn.set_fontsize(min(8, 11.7 * 0.92 * 72 / (0.62 * sum(widths))))
-        for (row, column), cell in drawn.get_celld().items():
-            cell.set_edgecolor("#cccccc")
-            if column < table.num_left:
-                cell.set_text_props(horizontalalignment="left")
-            if row == 0:
-                cell.get_text().set_fontweight("bold")
-        figures.append(figure)
-    return figures
-
-
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def add_run_legend(figure: Figure, groups: Sequence[Group]) -> Figure:
     """Puts the names of the runs above a figure, which grows by as much."""
     handles = run_handles(groups)
@@ -407,14 +370,6 @@ def add_run_legend(figure: Figure, groups: Sequence[Group]) -> Figure:
     figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * lines)
     _add_legend(figure, handles)
     return figure
-
-
-@matplotlib.rc_context(_STYLE)
-def save_pdf(figures: Iterable[Figure], path: Path) -> None:
-    """Writes figures as the pages of a PDF."""
-    with replacing(path) as beside, PdfPages(beside, metadata={"CreationDate": None}) as pages:
-        for figure in figures:
-            pages.savefig(figure)
 
 
 def _save(figure: Figure, path: Path, **options: Any) -> None:
