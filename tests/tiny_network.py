@@ -1,10 +1,14 @@
 """A network of four layers: what is done with networks in general compiles soonest with it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
 
+from fcn_jax.models.atrous_head import AtrousHead
+from fcn_jax.models.deeplab import DeepLab
+from fcn_jax.models.deeplab_v3 import DeepLabV3
 from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layers import Blob, Conv, NormSpec
 from fcn_jax.models.networks import Network
@@ -26,8 +30,7 @@ class Tiny(nn.Module):
 
     @nn.compact
     def __call__(self, images, *, train: bool, sizes=None) -> dict[str, Blob]:
-        del sizes  # what is padded is image too
-        blob = Blob(self.preprocess(images, self.dtype))
+        blob = Blob.of_images(self.preprocess(images, self.dtype), sizes=sizes)
         features = {"data": blob}
         for name, channels in (("conv1", 6), ("conv2", 12)):
             layer = Conv(round(channels * self.width), same(3, stride=2), norm=self.norm, name=name)
@@ -54,4 +57,14 @@ def tiny_fcn(
     return head(backbone=made, fc=((same(3), fc_channels),), norm=made.norm, dropout=dropout)
 
 
+def tiny_deeplab(
+    backbone: Callable[..., nn.Module], head: Callable[..., AtrousHead], axis_name: str | None
+) -> AtrousHead:
+    """Puts a head of DeepLab's on the features, without dropout, for images of any size."""
+    del axis_name  # the backbone's norm has it
+    return head(backbone=backbone(), dropout=0.0, upsampling="half_pixel")
+
+
 TINY = Network(Tiny, FCN, tiny_fcn)
+TINY_V3 = Network(Tiny, partial(DeepLabV3, rates=(2,), channels=8), tiny_deeplab)
+TINY_WITH_AUX = Network(Tiny, partial(DeepLab, pool5a=False, aux="conv1"), tiny_deeplab)

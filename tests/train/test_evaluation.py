@@ -10,12 +10,14 @@ import pytest
 
 from fcn_jax.data.datasets import Dataset
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
+from fcn_jax.models.zoo import build
 from fcn_jax.ops import metrics
 from fcn_jax.train import parallel
 from fcn_jax.train.compilations import count_compilations
 from fcn_jax.train.evaluation import Evaluator
 from tests import oracles
 from tests.oracles import confusion
+from tests.tiny_network import TINY_V3
 from tests.train.conftest import NUM_CLASSES, VOID
 
 
@@ -143,6 +145,18 @@ def test_unpadded_evaluation_is_the_plain_network(network, pictures):
     )
     result = score(model, variables, Reordered(pictures, [0]), size_multiple=1)
     np.testing.assert_array_equal(result.counts, counts)
+
+
+def test_padding_changes_no_count_of_a_network_that_sees_the_whole_image(
+    random_variables, pictures
+):
+    model = build(TINY_V3, num_classes=NUM_CLASSES, axis_name=parallel.AXIS)
+    variables = random_variables(model)
+    one = Reordered(pictures, [1])
+    unpadded = score(model, variables, one, size_multiple=1)
+    padded = score(model, variables, one, size_multiple=48, count=2)
+    np.testing.assert_array_equal(padded.images.counts, unpadded.images.counts)
+    assert padded.shapes != unpadded.shapes
 
 
 def test_evaluator_rejects_an_empty_split(network):

@@ -6,11 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from fcn_jax.ops.losses import make_loss
+from fcn_jax.models.atrous_head import AUXILIARY
+from fcn_jax.models.zoo import build
+from fcn_jax.ops.losses import make_loss, softmax_cross_entropy
 from fcn_jax.train import parallel
 from fcn_jax.train.compilations import count_compilations
 from fcn_jax.train.state import init_state, init_variables
 from fcn_jax.train.steps import LabelGrid, make_train_step
+from tests.tiny_network import TINY_WITH_AUX
 from tests.train.conftest import NUM_CLASSES, VOID
 
 
@@ -84,6 +87,35 @@ def test_void_only_batch_gives_no_loss_and_no_gradient(make_model, random_variab
     state, sums = step_once(model, variables, batch)
     assert sums["loss_sum"] == 0 and sums["count"] == 0 and sums["grad_norm"] == 0
     jax.tree.map(np.testing.assert_array_equal, state.params, variables["params"])
+
+
+def test_what_is_scored_aside_adds_its_loss_with_its_weight(random_variables, monkeypatch):
+    monkeypatch.setattr("fcn_jax.models.atrous_head.AUX_DROPOUT", 0.0)
+    model = build(
+        TINY_WITH_AUX, num_classes=NUM_CLASSES, axis_name=None, norm="none", aux_weight=0.3
+    )
+    variables, batch = random_variables(model), make_batch()
+
+    def objective(params):
+        logits, extra = model.apply(
+            {"params": params}, jnp.asarray(batch["images"]), train=True, mutable=[AUXILIARY]
+        )
+        [[aside]] = extra[AUXILIARY].values()
+        losses = [
+            softmax_cross_entropy(scores, jnp.asarray(batch["labels"]), ignore_label=VOID)
+            for scores in (logits, aside.logits)
+        ]
+        means = [loss_sum / pixels for loss_sum, pixels in losses]
+        return means[0] + 0.3 * means[1]
+
+    loss, grads = jax.jit(jax.value_and_grad(objective))(variables["params"])
+    state, sums = step_once(model, variables, batch, count=count)
+    np.testing.assert_allclose(sums["loss_sum"] / sums["count"], loss, rtol=1e-5)
+    for after, before, grad in zip(
+        *(jax.tree.leaves(tree) for tree in (state.params, variables["params"], grads)), strict=True
+    ):
+        np.testing.assert_allclose(after, before - 0.1 * grad, rtol=1e-4, atol=1e-5)
+    assert all(np.abs(grad).max() > 0 for grad in jax.tree.leaves(grads["aux_conv"]))
 
 
 @pytest.mark.parametrize(
