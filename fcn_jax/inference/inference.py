@@ -143,6 +143,8 @@ class Inference:
         self._devices, self._probabilities = devices, probabilities
         self._scales, self._flip, self._max_size = tuple(scales), flip, max_size
         self._window, self._size_multiple, self._canvas = window, size_multiple, canvas
+        # The release's canvas is of the colour that its network sees as zero.
+        self._fill_rgb = np.round(net.model.backbone.preprocess.mean_rgb) if canvas else FILL_RGB
         is_resized = max_size > 0 or canvas > 0 or self._scales != (1.0,)
         self._needs_probabilities = probabilities or flip or is_resized
         self._variables = devices.replicate(dict(net.variables))
@@ -259,7 +261,7 @@ class Inference:
     def _start(self, group: Sequence[tuple[_Job, _Look]]) -> jax.Array:
         shape = group[0][1].shape
         images = np.empty((self._devices.count, *shape, 3), np.uint8)
-        images[:] = FILL_RGB
+        images[:] = self._fill_rgb
         sizes = np.ones((len(images), 2), np.int32)
         for padded, size, (job, look) in zip(images, sizes, group, strict=False):
             seen = look.see(job.image)

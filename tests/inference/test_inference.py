@@ -1,5 +1,8 @@
 """What is said of a picture depends on that picture and on how it is looked at, on nothing else."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +10,9 @@ import pytest
 import scipy.special
 from PIL import Image
 
-from fcn_jax.data.batches.transforms import FILL_RGB
 from fcn_jax.errors import UserError
 from fcn_jax.inference.inference import Inference
+from fcn_jax.models.preprocess import make_preprocess
 from fcn_jax.train.parallel import get_devices
 from fcn_jax.train.trained import Trained
 from tests.inference.conftest import LABELS
@@ -66,6 +69,8 @@ def test_windows_say_what_the_whole_says_where_they_see_enough(net, draw, device
 class Brightness(nn.Module):
     """Scores how bright the whole image is, padding included."""
 
+    backbone: Any
+
     @nn.compact
     def __call__(self, images, *, train):
         mean = jnp.broadcast_to(images.mean((1, 2, 3), keepdims=True) / 255, images.shape)
@@ -73,13 +78,16 @@ class Brightness(nn.Module):
 
 
 def test_a_canvas_is_a_square_that_counts_as_image(draw, devices):
-    net = Trained(Brightness(), {"params": {"gain": np.float32(9)}}, LABELS, {"name": "brightness"})
+    backbone = SimpleNamespace(preprocess=make_preprocess("tensorflow"))
+    net = Trained(
+        Brightness(backbone), {"params": {"gain": np.float32(9)}}, LABELS, {"name": "brightness"}
+    )
     inference = Inference(net, devices, canvas=96, probabilities=True)
     for size in ((60, 120), (40, 20), (96, 96)):
         image = draw(*size)
         scale = 96 / max(size)
         height, width = (round(side * scale) for side in size)
-        canvas = np.full((96, 96, 3), FILL_RGB, np.uint8)
+        canvas = np.full((96, 96, 3), 128, np.uint8)  # of 127.5
         canvas[:height, :width] = Image.fromarray(image).resize(
             (width, height), Image.Resampling.BILINEAR
         )

@@ -19,7 +19,7 @@ from fcn_jax.ops.conv.conv import use_conv
 from fcn_jax.ops.losses import make_loss
 from tests.conftest import shapes_of
 
-NARROW = {"width": 1 / 64, "fc_channels": 4, "side_channels": 2, "norm": "none"}
+NARROW = {"width": 1 / 64, "fc_channels": 4, "head_channels": 4, "side_channels": 2, "norm": "none"}
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
