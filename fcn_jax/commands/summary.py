@@ -80,13 +80,13 @@ def _make_table(title: str, rows: list):
             f"{row.channels} x {row.height} x {row.width}",
             str(row.stride),
             str(row.start),
-            "image" if row.field == math.inf else str(row.field),
+            "all" if row.field == math.inf else str(row.field),
             f"{row.params:,}" if row.params else "",
             f"{row.multiply_adds / 1e9:.3f}" if row.multiply_adds else "",
         )
     table.caption = (
         "stride: image pixels between units; start: image position of unit 0's centre; "
-        "field: receptive field in image pixels, or the whole image"
+        "field: receptive field in image pixels, or all of the image"
     )
     return table
 

@@ -163,9 +163,14 @@ def _keys_of(taker: Callable, *, but: tuple[str, ...]) -> dict[str, Key]:
     function = taker
     while isinstance(function, partial):
         function = function.func
-    meanings = read_entries(inspect.getdoc(function) or "")
     if isinstance(function, type):
-        meanings |= read_entries(inspect.getdoc(function.__init__) or "")
+        # A class explains its own attributes, and those that it inherits are explained above it.
+        documented = [*reversed(function.__mro__), function.__init__]
+    else:
+        documented = [function]
+    meanings = {}
+    for each in documented:
+        meanings |= read_entries(inspect.cleandoc(each.__doc__ or ""))
     keys = {}
     for parameter in inspect.signature(taker).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in but:

@@ -14,18 +14,20 @@ import pytest
 from benchmarks.fcn_jax_networks import make_model
 from fcn_jax.models.alexnet import AlexNet
 from fcn_jax.models.deeplab import DeepLab
+from fcn_jax.models.deeplab_v3 import DeepLabV3
 from fcn_jax.models.efficientnet import EfficientNetLite
 from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layer_table import layer_table
 from fcn_jax.models.layers import NormSpec
 from fcn_jax.models.mobilenet import MobileNetV2
-from fcn_jax.models.networks import Network, atrous_deeplab, plain_fcn, vgg16_deeplab
+from fcn_jax.models.networks import Network, atrous_deeplab, deeplab_v3, plain_fcn, vgg16_deeplab
 from fcn_jax.models.preprocess import CAFFE, TORCHVISION
 from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import VGG16
 from fcn_jax.models.zoo import (
     ALEXNET_FCN,
     ASPP,
+    DEEPLAB_V3PLUS,
     FCN8S,
     MODELS,
     VGG16_FCN,
@@ -144,7 +146,13 @@ SKIPPING = partial(FCN, skips=(16, 8, 4))
                 partial(ResNet, depth=18),
                 partial(ResNet, depth=50),
             )
-            for head, join in ((SKIPPING, plain_fcn), (DeepLab, atrous_deeplab), (DeepLab, ASPP))
+            for head, join in (
+                (SKIPPING, plain_fcn),
+                (DeepLab, atrous_deeplab),
+                (DeepLab, ASPP),
+                (DeepLabV3, deeplab_v3),
+                (DEEPLAB_V3PLUS, deeplab_v3),
+            )
         ),
         *(
             Network(
@@ -183,9 +191,11 @@ def test_every_option_has_one_taker_that_explains_it(name):
         options = inspect.signature(taker).parameters
         assert all(option.kind is option.KEYWORD_ONLY for option in options.values())
         seen += options
-        text = inspect.getdoc(taker.func).partition("\nArgs:\n")[2]
-        text = text or inspect.getdoc(taker.func).partition("\nAttributes:\n")[2]
-        explained = re.findall(r"^    (\w+): [A-Z]", text, re.MULTILINE)
+        explained = []
+        for documented in getattr(taker.func, "__mro__", [taker.func]):  # what it inherits too
+            text = inspect.cleandoc(documented.__doc__ or "").replace("Attributes:", "Args:")
+            entries = text.partition("\nArgs:\n")[2]
+            explained += re.findall(r"^    (\w+): [A-Z`]", entries, re.MULTILINE)
         assert set(options) <= set(explained)
     assert len(seen) == len(set(seen)) and {"width", "norm", "preprocess", "dtype"} <= set(seen)
     assert not {"name", "parent", "num_classes", "axis_name"} & set(seen)
