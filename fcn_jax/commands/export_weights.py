@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "projects; without it the file has everything that fcn_jax.load needs",
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the .safetensors to write")
+    parser.add_argument(
+        "--float16", action="store_true", help="round kernels to float16: half the size"
+    )
     parser.add_argument("--step", default="last", help="last (default), best or a number")
 
 
@@ -33,10 +36,12 @@ def run(args: argparse.Namespace) -> None:
 
     if not args.output.endswith(".safetensors"):
         raise UserError(f"--output={args.output} must end in .safetensors")
+    if args.float16 and args.names:
+        raise UserError("--float16 is of this project's own file: leave out --names")
     net = load(args.workdir, step=args.step)
     step = net.origin["step"]
     if not args.names:
-        net.save(args.output)
+        net.save(args.output, float16=args.float16)
         print(f"wrote {net.section['name']} of step {step} to {args.output}")
         print(f'use it: fcn_jax.load("{args.output}"), or --config.init.weights={args.output}')
         return

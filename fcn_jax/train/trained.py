@@ -32,7 +32,7 @@ from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import init_variables
 from fcn_jax.weights.files import write_safetensors
-from fcn_jax.weights.network_file import load_weights, make_metadata
+from fcn_jax.weights.network_file import halve_kernels, load_weights, make_metadata
 
 # An array [h, w, 3] of RGB, [h, w] of grey levels or [h, w, 4] of RGBA, all uint8; a picture of
 # Pillow; or the path of a picture file.
@@ -76,8 +76,13 @@ class Trained:
         """Returns the probability of every class at every pixel."""
         return scipy.special.softmax(self.logits(image), axis=-1)
 
-    def save(self, path: str | Path) -> None:
-        """Writes everything into one `.safetensors` file; `load` makes the same network of it."""
+    def save(self, path: str | Path, *, float16: bool = False) -> None:
+        """Writes everything into one `.safetensors` file; `load` makes the same network of it.
+
+        Args:
+            path: The file to write.
+            float16: Whether kernels are rounded to float16, for a file of half the size.
+        """
         if Path(path).suffix != ".safetensors":
             raise UserError(f"{path} must end in .safetensors")
         backbone = self.model.backbone
@@ -89,7 +94,8 @@ class Trained:
             requires=get_weight_options(self.model),
             origin={**self.origin, "size_multiple": self.size_multiple},
         )
-        write_safetensors(path, self.arrays, metadata)
+        arrays = halve_kernels(self.arrays) if float16 else self.arrays
+        write_safetensors(path, arrays, metadata)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """The file of a network: one `.safetensors` that explains itself.
 
-It holds float32 arrays under the paths of a network's variables, and its metadata say (as JSON, but
+It holds float32 arrays under the paths of a network's variables (kernels may be stored as float16),
+and its metadata say (as JSON, but
 for the first two):
 
     format, network     fcn_jax, and the name of the backbone
@@ -81,8 +82,25 @@ def make_metadata(
     return {"format": FORMAT, "network": network, **texts}
 
 
+def halve_kernels(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns arrays for a file of half the size: kernels rounded to float16, the rest as it is.
+
+    Statistics and biases are few, and small variances would lose most of their digits.
+
+    Raises:
+        UserError: A kernel has numbers that float16 cannot hold.
+    """
+    halved = dict(arrays)
+    for name, array in arrays.items():
+        if array.ndim == 4:
+            halved[name] = array.astype(np.float16)
+            if not np.isfinite(halved[name]).all():
+                raise UserError(f"{name} has numbers beyond float16; save it in float32")
+    return halved
+
+
 def load_weights(path: str | Path) -> Weights:
-    """Loads a file of this project; its arrays are read-only views of it.
+    """Loads a file of this project; its float32 arrays are read-only views of it.
 
     Raises:
         MissingError: There is no such file.
@@ -93,8 +111,10 @@ def load_weights(path: str | Path) -> Weights:
     if metadata.get("format") != FORMAT:
         raise UserError(_ask_to_import(path))
     for name, array in arrays.items():
-        if array.dtype != np.float32 or not name.startswith(("params/", "batch_stats/")):
+        known = array.dtype == np.float32 or (array.dtype == np.float16 and array.ndim == 4)
+        if not known or not name.startswith(("params/", "batch_stats/")):
             raise UserError(f"{path}: {name!r} is no float32 array of a network's variables")
+    arrays = {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
     try:
         network = metadata["network"]
         labels = metadata.get("labels", "null")

@@ -164,6 +164,18 @@ def test_opened_file_of_8_bits_is_read_as_the_file_is(image, tmp_path):
             np.testing.assert_array_equal(to_rgb(opened), to_rgb(tmp_path / name))
 
 
+def test_kernels_are_saved_in_half_the_size(net, image, tmp_path):
+    net.save(tmp_path / "whole.safetensors")
+    net.save(tmp_path / "half.safetensors", float16=True)
+    half = load(tmp_path / "half.safetensors")
+    for leaf, array in net.arrays.items():
+        expected = array.astype(np.float16) if array.ndim == 4 else array
+        np.testing.assert_array_equal(half.arrays[leaf], expected.astype(np.float32))
+        assert half.arrays[leaf].dtype == np.float32
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < sizes[0]
+
+
 def test_save_rejects_a_name_that_is_not_the_formats(net, tmp_path):
     with pytest.raises(ValueError, match="must end in .safetensors"):
         net.save(tmp_path / "net.npz")

@@ -377,6 +377,7 @@ def test_saved_file_has_the_mode_that_the_umask_leaves(tmp_path, umask, mode):
     [
         ({"features.0.weight": np.ones(2, np.float32)}, {"format": "pt"}, "import it first: "),
         ({"params/a": np.ones(2)}, METADATA, "'params/a' is no float32 array"),
+        ({"params/a": np.ones(2, np.float16)}, METADATA, "'params/a' is no float32 array"),
         ({"a": np.ones(2, np.float32)}, METADATA, "'a' is no float32 array of a network"),
         ({}, METADATA | {"preprocess": "{}"}, r"metadata are broken \(preprocess={}: 'mean_rgb'\)"),
         ({}, METADATA | {"preprocess": "BGR"}, "metadata are broken"),
