@@ -52,10 +52,13 @@ OTHER = {
     "loss.class_weights": ("median", "inverse_log"),
     "loss.divide_by": ("images", "pixels"),
     "model.activation": ("relu", "relu6"),
+    "model.aspp_rates": "2,3",
     "model.dtype": "bfloat16",
     "model.fc6_rate": "6,12",
     "model.fusion": "concat",
+    "model.head_activation": "relu6",
     "model.head_norm": ("batch", "none"),
+    "model.multi_grid": "1,2",
     "model.norm": ("batch", "none"),
     "model.output_stride": ("16", "8"),
     "model.padding": ("same", "caffe"),
@@ -66,7 +69,12 @@ OTHER = {
     "model.skip_scales": "0.5",
     "model.skips": ("pool4", "pool4,pool3"),
     "model.strides": ("1,2,2,2,1,2,1", "1,2,2,1,2,2,1"),
-    "model.upsampling": ("learned", "bilinear"),
+    # Heads know different kinds.
+    "model.upsampling": {
+        "bilinear": "learned",
+        "learned": "bilinear",
+        "align_corners": "half_pixel",
+    },
     "optim.lr_multipliers": "(('backbone/.*', 0.5), ('.*', 1.0))",
     "optim.decay_multipliers": "(('.*', 0.5),)",
     "optim.name": ("sgd", "adamw"),
@@ -85,6 +93,8 @@ BESIDE = {
 
 def other_text(key: str, value, annotation) -> str:
     """Types another value for a key than it has."""
+    if isinstance(OTHER.get(key), dict):
+        return OTHER[key][value]
     if key in OTHER:
         choices = OTHER[key] if isinstance(OTHER[key], tuple) else (OTHER[key],)
         return next(text for text in choices if annotations.read(text, annotation) != value)
