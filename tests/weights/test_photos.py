@@ -1,16 +1,20 @@
-"""The real MobileNetV2 on real photos: do its weights mean what they meant in training?"""
+"""Real networks on real photos: do their weights mean what they meant in training?"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn_jax.errors import MissingError
+from fcn_jax.models.efficientnet import EfficientNetLite
 from fcn_jax.models.layers import NormSpec
 from fcn_jax.models.mobilenet import MobileNetV2
+from fcn_jax.models.preprocess import Preprocess
 from fcn_jax.train.norm_check import backbone_variables, check_norms, read_photos
 from fcn_jax.weights.files import read_weights, write_safetensors
 from fcn_jax.weights.importer import import_weights
 from fcn_jax.weights.network_file import load_weights
+from fcn_jax.weights.sources import find_package_file
 
 pytestmark = pytest.mark.slow
 SIZE, NUM_PHOTOS = 193, 60  # 32 k + 1 pixels: what rounds up, and what rounds down, is the same
@@ -50,6 +54,21 @@ def test_batch_norms_agree_with_photos_in_the_right_network_alone(backbone, phot
     model = MobileNetV2(norm=NormSpec(frozen=True), **requires | plan)
     first = check_norms(model, variables, photos).first_disagreement
     assert (first and first.layer) == layer
+
+
+def test_batch_norms_agree_where_their_variances_are_all_alike(photos):
+    """EfficientNet-Lite0, with correlations down to 0.73 in the very network of its release."""
+    try:
+        file = find_package_file("efficientnet_lite0")
+    except MissingError as error:
+        pytest.skip(str(error))
+    variables = backbone_variables(import_weights(file, "efficientnetlite0").arrays)
+    check = check_norms(EfficientNetLite(norm=NormSpec(frozen=True)), variables, photos)
+    assert check.first_disagreement is None, str(check)
+    assert not all(row.agrees_closely for row in check.layers if row.is_judged)
+    other = Preprocess(mean_rgb=(0.0, 0.0, 0.0), std_rgb=(255.0, 255.0, 255.0))
+    model = EfficientNetLite(norm=NormSpec(frozen=True), preprocess=other)
+    assert check_norms(model, variables, photos).first_disagreement.layer == "conv0"
 
 
 def _maps(model, variables, images):
