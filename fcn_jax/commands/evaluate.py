@@ -186,6 +186,7 @@ def _score(
             f"{subject.dataset.name} {section['split']}; compiling for each size ..."
         )
         if not how:
+            evaluator.check_memory()
             with progress.count(section["split"], total=evaluator.num_images) as images:
                 result = evaluator.score(
                     devices.replicate(net.variables),

@@ -27,6 +27,7 @@ class Row(NamedTuple):
         height, width, channels: of its output.
         stride, start: image pixels between units, and the image position of unit 0's centre.
         field: the largest receptive field of a unit, in image pixels.
+        num_bytes: of its output, for one image.
         params: number of trained values.
         multiply_adds: for one image.
     """
@@ -41,6 +42,7 @@ class Row(NamedTuple):
     stride: Fraction
     start: Fraction
     field: int
+    num_bytes: int
     params: int
     multiply_adds: int
 
@@ -111,6 +113,7 @@ def _row(module: nn.Module, path: tuple[str, ...], args, output: layers.Blob, pa
         stride=output.stride,
         start=output.start,
         field=output.field,
+        num_bytes=units * output.maps.dtype.itemsize,
         params=sum(prod(leaf.shape) for leaf in jax.tree.leaves(leaves)),
         multiply_adds=multiply_adds,
     )

@@ -11,14 +11,19 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from fcn_jax.data.batches.loader import eval_batches
+from fcn_jax.data.batches.loader import eval_batches, find_padded_shape
 from fcn_jax.data.datasets import Dataset
 from fcn_jax.data.source import Source
 from fcn_jax.errors import UserError
+from fcn_jax.models.layer_table import layer_table
 from fcn_jax.ops import metrics
+from fcn_jax.train.memory import check_fits, least_eval_bytes
 from fcn_jax.train.parallel import Devices
 from fcn_jax.train.steps import make_eval_step
 from fcn_jax.train.tally import Evaluation, Prediction, Tally
+
+_LARGE_SIDE = 2048  # pixels
+_LOOKED_AT = 16  # images, for their sizes
 
 
 def check_options(*, convention: str, split: str = "", **numbers: int) -> None:
@@ -82,6 +87,7 @@ class Evaluator:
         self._boundary_px = boundary_px
         indices = np.linspace(0, len(self._source), num_samples, endpoint=False).astype(int)
         self._sample_ids = {self._source[int(index)]["id"] for index in indices}
+        self._model, self._fitting_px = model, 0
         self._eval_step = make_eval_step(
             model,
             num_classes=dataset.labels.num_classes,
@@ -99,6 +105,35 @@ class Evaluator:
     def source(self) -> Source:
         """The pairs of the split."""
         return self._source
+
+    def check_memory(self) -> None:
+        """Raises UserError if some images of the split, in batches, are more than memory can hold.
+
+        `score` checks the others, as it meets them.
+        """
+        indices = np.linspace(0, self.num_images, min(_LOOKED_AT, self.num_images), endpoint=False)
+        sizes = [self._source[int(index)]["image"].shape[:2] for index in indices]
+        for height, width in sorted(sizes, key=np.prod, reverse=True)[:1]:  # none of an empty split
+            self._check_fits(find_padded_shape(height, width, size_multiple=self._size_multiple))
+
+    def _check_fits(self, shape: tuple[int, int]) -> None:
+        """Raises UserError if a batch of this padded shape is more than memory can hold."""
+        height, width = shape
+        if height * width <= self._fitting_px:
+            return
+        # Listing layers for enormous images takes memory by itself: maps grow with the area.
+        listed = min(height, _LARGE_SIDE), min(width, _LARGE_SIDE)
+        rows = layer_table(self._model, height=listed[0], width=listed[1])
+        maps = least_eval_bytes(rows) * height * width / np.prod(listed)
+        size, split = self._device_batch_size, self._split
+        check_fits(
+            maps + 5 * height * width * size,  # images, labels and predictions, a byte a value
+            self._devices,
+            what=f"eval.device_batch_size={size} images of {split}, padded to {height} x {width},",
+            way_on="take smaller images, or a smaller eval.device_batch_size or eval.size_multiple;"
+            " python launch.py evaluate --window=1024 cuts images into windows",
+        )
+        self._fitting_px = height * width
 
     def score(
         self,
@@ -177,6 +212,7 @@ class Evaluator:
             ignore_label=self._dataset.labels.ignore_label,
         )
         for batch in batches:
+            self._check_fits(batch["images"].shape[1:3])
             yield batch, self._eval_step(variables, self._devices.shard(batch))
 
 

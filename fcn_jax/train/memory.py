@@ -1,4 +1,4 @@
-"""What a train step takes of memory at least, and how much there is of it."""
+"""What training and evaluation take of memory at least, and how much there is of it."""
 
 import contextlib
 import math
@@ -58,7 +58,7 @@ def _free_of_group(place: Path, limit: str, used: str, cached: str) -> int:
     return int((place / limit).read_text()) - int((place / used).read_text()) + cached_bytes
 
 
-def least_step_bytes(rows: Sequence[Row], *, num_images: int, bytes_each: int, remat: bool) -> int:
+def least_step_bytes(rows: Sequence[Row], *, num_images: int, remat: bool) -> int:
     """Returns bytes that a train step cannot do without.
 
     The gradient of a layer needs the maps that went into it, and all parameters have one; what
@@ -67,24 +67,39 @@ def least_step_bytes(rows: Sequence[Row], *, num_images: int, bytes_each: int, r
     Args:
         rows: Layers of the network in training.
         num_images: Images that are computed at once.
-        bytes_each: Bytes of a number in a map.
         remat: Whether maps are computed again.
     """
-    units = sum(row.height * row.width * row.channels for row in rows)
-    maps = units * num_images * bytes_each // (2 if remat else 1)
+    maps = sum(row.num_bytes for row in rows) * num_images // (2 if remat else 1)
     return maps + 8 * sum(row.params for row in rows)
 
 
-def check_fits(needed_bytes: float, devices: Devices, *, batch_size: int, crop_size: int) -> None:
-    """Raises UserError if a device cannot give what a step needs at least."""
+def least_eval_bytes(rows: Sequence[Row]) -> int:
+    """Returns bytes that the scoring of an image cannot do without, besides those of its batch.
+
+    Only one map need be there at a time, the largest.
+
+    Args:
+        rows: Layers of the network.
+    """
+    largest = max((row.num_bytes for row in rows), default=0)
+    return largest + 4 * sum(row.params for row in rows)
+
+
+def check_fits(needed_bytes: float, devices: Devices, *, what: str, way_on: str) -> None:
+    """Raises UserError if a device cannot give what is needed at least.
+
+    Args:
+        needed_bytes: Bytes on each device.
+        devices: Devices that need it.
+        what: Subject of the message, in the plural.
+        way_on: What the user can do.
+    """
     free = free_bytes(devices)
     if needed_bytes > free:
         needed_gib, free_gib = (
             f"{num_bytes / 2**30:,.1f} GiB" for num_bytes in (needed_bytes, free)
         )
         raise UserError(
-            f"train.batch_size={batch_size} crops of augment.crop_size={crop_size} need more than "
-            f"{needed_gib} on each of {devices.count} x {devices.kind}, where {free_gib} are free\n"
-            "take smaller crops, a smaller batch, train.iter_size or model.remat=True; python "
-            "launch.py benchmark --find-batch finds the largest batch that fits"
+            f"{what} need more than {needed_gib} on each of {devices.count} x {devices.kind}, "
+            f"where {free_gib} are free\n{way_on}"
         )

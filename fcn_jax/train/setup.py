@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -167,6 +166,8 @@ def make_setup(
         shapes["params"], num_steps=options.num_steps, **config["optim"]
     )
     rows = _find_rows(config, model, devices)
+    evaluator = Evaluator(model, dataset, devices, **config["eval"])
+    evaluator.check_memory()
     variables = init_variables(key, model)
     return Setup(
         config=config,
@@ -180,7 +181,7 @@ def make_setup(
         key=key,
         loss=loss,
         class_weights=loss_options["class_weights"],
-        evaluator=Evaluator(model, dataset, devices, **config["eval"]),
+        evaluator=evaluator,
         rows=rows,
     )
 
@@ -205,11 +206,14 @@ def _find_rows(
     least = least_step_bytes(
         rows,
         num_images=train["batch_size"] // devices.count // train["iter_size"],
-        bytes_each=jnp.dtype(options["dtype"]).itemsize,
         remat=options["remat"],
     )
     check_fits(
-        least * (size / listed) ** 2, devices, batch_size=train["batch_size"], crop_size=size
+        least * (size / listed) ** 2,
+        devices,
+        what=f"train.batch_size={train['batch_size']} crops of augment.crop_size={size}",
+        way_on="take smaller crops, a smaller batch, train.iter_size or model.remat=True; python "
+        "launch.py benchmark --find-batch finds the largest batch that fits",
     )
     if size > listed:
         rows = layer_table(model, height=size, width=size, train=True)

@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-import psutil
 from flax import struct
 
 from fcn_jax.errors import UserError
 from fcn_jax.train import parallel
+from fcn_jax.train.memory import check_fits
 
 
 @struct.dataclass
@@ -62,13 +62,12 @@ def init_variables(key: jax.Array, model: nn.Module) -> dict[str, Any]:
 
 def _check_size(variables: Any) -> None:
     """Raises UserError for variables, or shapes of them, that a device's memory could not hold."""
-    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(variables))
-    room = parallel.get_devices(count=1).memory_bytes or psutil.virtual_memory().total
-    if needed > room:
-        raise UserError(
-            "the parameters of this network take more than the memory here, "
-            f"{room / 2**30:.1f} GiB\nchoose a smaller model.width, or fewer channels"
-        )
+    check_fits(
+        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(variables)),
+        parallel.get_devices(count=1),
+        what="the parameters of this network",
+        way_on="choose a smaller model.width, or fewer channels",
+    )
 
 
 def init_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:

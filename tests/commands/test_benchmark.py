@@ -9,7 +9,7 @@ import pytest
 from fcn_jax.commands import benchmark, door
 from fcn_jax.data.datasets import DATASETS, Dataset
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
-from fcn_jax.train import memory, parallel, setup
+from fcn_jax.train import evaluation, memory, parallel, setup, state
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SMALL = ("--config.model.name=tiny_fcn4s", "--config.augment.crop_size=33")
@@ -80,7 +80,8 @@ def test_batch_that_was_found_is_the_largest(run, monkeypatch):
         return needs[-1]
 
     monkeypatch.setattr(benchmark, "_step_bytes", step_bytes)
-    monkeypatch.setattr(setup, "check_fits", lambda *args, **options: None)
+    for module in (setup, state, evaluation):
+        monkeypatch.setattr(module, "check_fits", lambda *args, **options: None)
     monkeypatch.setattr(memory, "free_bytes", lambda devices: room)
     room = 0
     code, _, err = run("--find-batch")

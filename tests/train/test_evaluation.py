@@ -10,11 +10,14 @@ import pytest
 
 from fcn_jax.data.datasets import Dataset
 from fcn_jax.data.sets.shapes import LABELS as SHAPES
+from fcn_jax.models.layer_table import layer_table
+from fcn_jax.models.padded import apply_padded
 from fcn_jax.models.zoo import build
 from fcn_jax.ops import metrics
-from fcn_jax.train import parallel
+from fcn_jax.train import memory, parallel
 from fcn_jax.train.compilations import count_compilations
 from fcn_jax.train.evaluation import Evaluator
+from fcn_jax.train.memory import least_eval_bytes
 from tests import oracles
 from tests.oracles import confusion
 from tests.tiny_network import TINY_V3
@@ -202,3 +205,51 @@ def test_one_program_is_compiled_for_each_padded_shape(network, pictures):
     sizes = [record["label"].shape for record in pictures]
     padded = [tuple(-(-side // 16) * 16 for side in size) for size in sizes]
     assert result.shapes == Counter(padded)
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+def blank(side):
+    pixels = np.zeros((side, side, 3), np.uint8)
+    label = np.eye(side, dtype=np.uint8)  # of two classes
+    return {"id": str(side), "image": pixels, "label": label}
+
+
+@pytest.fixture
+def room(network, monkeypatch):
+    """Memory for the maps of 128x128 pixels, but not for a batch besides."""
+    room = least_eval_bytes(layer_table(network[0], height=128, width=128))
+    monkeypatch.setattr(memory, "free_bytes", lambda devices: room)
+
+
+def test_scoring_takes_the_least_that_is_said_of_it(network):
+    model, variables = network
+    images, sizes = np.zeros((1, 128, 160, 3), np.uint8), np.array([[128, 160]])
+    run = jax.jit(lambda *arguments: apply_padded(model, *arguments))
+    taken = run.lower(variables, images, sizes).compile().memory_analysis()
+    least = least_eval_bytes(layer_table(model, height=128, width=160))
+    most = taken.temp_size_in_bytes + taken.argument_size_in_bytes + taken.output_size_in_bytes
+    assert most / 10 < least < most
+
+
+def test_images_beyond_memory_are_refused_before_any_runs(network, room):
+    sizes = [100, 120, 64]
+    evaluator = make_evaluator(network[0], [blank(side) for side in sizes], device_batch_size=2)
+    message = r"^eval.device_batch_size=2 images of val, padded to 128 x 128, need more than .* GiB"
+    with pytest.raises(ValueError, match=message):
+        evaluator.check_memory()
+    fits = make_evaluator(network[0], [blank(112), blank(64)], device_batch_size=2)
+    fits.check_memory()
+    make_evaluator(network[0], []).check_memory()
+
+
+def test_image_beyond_memory_is_refused_when_it_is_met(network, room):
+    model, variables = network
+    evaluator = make_evaluator(model, [*map(blank, [32, 48] * 10), blank(128)], device_batch_size=1)
+    evaluator.check_memory()  # which looks at some
+    done = []
+    with pytest.raises(ValueError, match="padded to 128 x 128"):
+        variables = parallel.get_devices(count=1).replicate(variables)
+        evaluator.score(variables, on_batch=done.append)
+    assert len(done) >= 19  # one is still on the device

@@ -406,6 +406,15 @@ def test_images_that_are_trained_on_are_not_scored(config, tiny_dataset, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_evaluation_that_no_memory_holds_is_refused_before_training(config, tmp_path):
+    config["eval"]["size_multiple"] = 100_000
+    with pytest.raises(
+        ValueError, match=r"padded to 100000 x 100000, need more than .*\ntake small"
+    ):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value", "message"),
     [

@@ -52,6 +52,8 @@ def test_step_that_does_not_fit_into_the_container_is_refused(write, monkeypatch
     (tmp_path / "groups").write_text("0::/\n")
     monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "groups")
     devices = parallel.get_devices(count=1)
-    with pytest.raises(ValueError, match=r"on each of 1 x cpu, where 0.2 GiB are free"):
-        memory.check_fits(GIB / 2, devices, batch_size=4, crop_size=32)
-    memory.check_fits(GIB / 8, devices, batch_size=4, crop_size=32)
+    with pytest.raises(
+        ValueError, match=r"^4 crops need .* 1 x cpu, where 0.2 GiB are free\ntake 2$"
+    ):
+        memory.check_fits(GIB / 2, devices, what="4 crops", way_on="take 2")
+    memory.check_fits(GIB / 8, devices, what="4 crops", way_on="take 2")

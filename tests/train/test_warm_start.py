@@ -125,7 +125,9 @@ def test_frozen_statistics_of_no_images_are_remarked_on(norm, capsys):
 
 
 def test_parameters_beyond_memory_are_refused():
-    with pytest.raises(ValueError, match=r"take more than the memory .*GiB\n.*model\.width"):
+    with pytest.raises(
+        ValueError, match=r"^the parameters .*need more .*GiB are free\n.*model\.width"
+    ):
         make("resnet18_fcn32s", num_classes=2, width=1e6)
 
 

@@ -212,6 +212,11 @@ def eval_batches(
     )
 
 
+def find_padded_shape(height: int, width: int, *, size_multiple: int) -> tuple[int, int]:
+    """Returns the height and width that `eval_batches` pads an image to."""
+    return -(-height // size_multiple) * size_multiple, -(-width // size_multiple) * size_multiple
+
+
 def _check_batch_size(batch_size: int, process_index: int, process_count: int) -> None:
     if batch_size < 1 or batch_size % process_count:
         raise UserError(
@@ -283,7 +288,7 @@ def _group_by_shape(
     try:
         for record in records:
             height, width = record["image"].shape[:2]
-            shape = (_round_up(height, size_multiple), _round_up(width, size_multiple))
+            shape = find_padded_shape(height, width, size_multiple=size_multiple)
             group = waiting.setdefault(shape, [])
             group.append(record)
             if len(group) == batch_size:
@@ -321,7 +326,3 @@ def _stack(
         "images": np.stack([image for image, _ in pairs]),
         "labels": np.stack([label for _, label in pairs]),
     }
-
-
-def _round_up(side: int, multiple: int) -> int:
-    return -(-side // multiple) * multiple
