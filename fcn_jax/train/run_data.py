@@ -71,7 +71,7 @@ class RunData:
             return ours
         # Colours are part of what is fingerprinted, since they may be what labels are read by.
         kept = self._find_kept(section) if ours is not dataset else None
-        if kept and has_same_pairs(dataset, kept, splits):
+        if kept and {*splits} <= {*kept.splits} and has_same_pairs(dataset, kept, splits):
             return kept
         raise UserError(
             f"the data of {self._run.path} have changed: {difference}\nrestore the files, or go "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fcn_jax.data.sets import voc
-from fcn_jax.data.sets.builds import FolderConfig
+from fcn_jax.data.sets.builds import FolderBuilder, FolderConfig
 
 from .conftest import write_sbd, write_voc
 
@@ -192,3 +192,87 @@ def test_voc2011_and_sbd_go_before_the_released_list(whole, get_voc):
     list_file = whole / FOLDERS["voc2012"] / "ImageSets/Segmentation/seg11valid.txt"
     list_file.write_text("b\n")
     assert ids_of(get_voc(whole), "seg11valid") == ["w", "b", "v"]
+
+
+# --- partly built -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(tmp_path):
+    """The folder that `get_voc` builds in."""
+    return str(tmp_path / "built")
+
+
+def leave_built(whole, get_voc, *splits):
+    """Builds what these splits need, and takes the folder away; returns the whole's fingerprint."""
+    dataset = get_voc(whole)
+    for split in splits:
+        dataset.source(split)
+    whole.rename(whole.with_name("elsewhere"))
+    return dataset.fingerprint
+
+
+PARTLY = "data set 'voc' is partly built: VOC2012 without VOC2011 and SBD"
+
+
+def test_partly_built_set_is_not_read_as_whole(whole, get_voc, capsys):
+    """As `prepare` leaves it that was stopped after the first part."""
+    leave_built(whole, get_voc, "train", "val")
+    capsys.readouterr()
+    dataset = get_voc()
+    assert capsys.readouterr().err.startswith(f"{PARTLY}; what is there was built from {whole}")
+    assert dataset.splits == ("train", "val", "trainval")
+    assert ids_of(dataset, "val") == LISTS["voc2012"]["val"]
+    with pytest.raises(
+        FileNotFoundError,
+        match=rf"^{PARTLY}, which the split 'train_aug' needs\n.*rest is built .*source_dir=FOLDER",
+    ):
+        dataset.source("train_aug")
+
+
+def test_build_that_was_stopped_is_known_by_its_folder(tmp_path, get_voc, monkeypatch, capsys):
+    """What was built before of VOC2012 alone knows nothing of SBD."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    get_voc(write(tmp_path / "data", "voc2012")).source("train")
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderBuilder, "make_record", stop)
+        with pytest.raises(KeyboardInterrupt):
+            get_voc(write(tmp_path / "data", "sbd")).source("sbd_train")
+    capsys.readouterr()
+    assert "train_aug" not in get_voc().splits
+    assert "partly built: VOC2012 without SBD;" in capsys.readouterr().err
+    get_voc(write(tmp_path / "data", "sbd")).source("sbd_train")
+    capsys.readouterr()
+    assert "train_aug" in get_voc().splits
+    assert "partly" not in capsys.readouterr().err
+
+
+def test_second_choice_does_not_stand_in_for_what_is_not_built(whole, get_voc, built):
+    lists = whole / FOLDERS["voc2012"] / "ImageSets" / "Segmentation"
+    (lists / "seg11valid.txt").write_text("w\n")
+    fingerprint = leave_built(whole, get_voc, "train")
+    for dataset in (get_voc(), voc.DATA_SET.open("", built, fingerprint=fingerprint)):
+        assert "seg11valid" not in dataset.splits and "seg11valid" not in dataset.ids
+        with pytest.raises(FileNotFoundError, match="which the split 'seg11valid' needs"):
+            dataset.source("seg11valid")
+
+
+def test_partly_built_set_is_found_by_the_fingerprint_of_the_whole(whole, get_voc, built):
+    fingerprint = leave_built(whole, get_voc, "train")
+    dataset = voc.DATA_SET.open("", built, fingerprint=fingerprint)
+    assert dataset.fingerprint == fingerprint
+    assert ids_of(dataset, "train") == LISTS["voc2012"]["train"]
+    with pytest.raises(FileNotFoundError, match="needs source_dir: none is built"):
+        voc.DATA_SET.open("", built, fingerprint="0" * 16)
+
+
+def test_set_of_fewer_parts_is_whole_by_its_own_fingerprint(tmp_path, get_voc, built, capsys):
+    folder = write(tmp_path / "data", "voc2012")
+    fingerprint = leave_built(folder, get_voc, "train")
+    (tmp_path / "built" / "sbd" / "begun").mkdir(parents=True)
+    capsys.readouterr()
+    voc.DATA_SET.open("", built, fingerprint=fingerprint)
+    assert "partly" not in capsys.readouterr().err

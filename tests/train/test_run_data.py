@@ -14,7 +14,7 @@ from fcn_jax.train import loop
 from fcn_jax.train.run_data import RunData
 from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.sections import resolve
-from tests.data.conftest import write_custom
+from tests.data.conftest import VOC_LISTS, write_custom, write_sbd, write_voc
 from tests.train.conftest import count_one_image, make_config
 
 CLASSES = "background 0 0 0\ncat 128 0 0\ndog 0 128 0\n"
@@ -244,3 +244,35 @@ def test_a_run_goes_on_and_notes_what_it_was_trained_on(
     for command in ("evaluate", "replay"):
         assert door.main([command, f"--workdir={run}"], experiments_dir=tmp_path) == 0
         assert "is gone: what was built of it is read instead" in capsys.readouterr().err
+
+
+def test_run_whose_data_are_partly_built_reads_what_there_is_of_them(tmp_path, said):
+    """SBD was there, and no split of the run needed it: it is not built."""
+    mine = tmp_path / "mine"
+    write_voc(mine / "VOCdevkit" / "VOC2012", VOC_LISTS)
+    write_sbd(mine / "benchmark_RELEASE" / "dataset", {"train": ["s"], "val": ["t"]})
+    section = {"name": "voc", "source_dir": str(mine), "data_dir": str(tmp_path / "built")}
+    dataset = get_dataset(**section)
+    dataset.source("val")
+    folder = RunFolder(tmp_path / "run")
+    folder.open(resolve({**make_config(), "data": section}), has_steps=False)
+    folder.begin_launch(
+        "train",
+        devices=[],
+        start_step=0,
+        data_fingerprint=dataset.fingerprint,
+        labels=dataset.labels.to_dict(),
+        num_classes=21,
+    )
+    data = RunData(folder, say=said.append)
+    shutil.rmtree(mine)
+    kept = data.resume(splits=("train", "val"), accept=False, **section)
+    assert kept.fingerprint == dataset.fingerprint and len(kept.source("val")) == 2
+    assert "is gone: what was built of it is read instead" in said[0]
+    with pytest.raises(MissingError, match="partly built: VOC2012 without SBD, which the split"):
+        kept.source("train_aug")
+    # Other files: what is kept cannot vouch for a split that it lacks.
+    write_voc(mine / "VOCdevkit" / "VOC2012", VOC_LISTS, seed=1)
+    write_sbd(mine / "benchmark_RELEASE" / "dataset", {"train": ["s"], "val": ["t"]})
+    with pytest.raises(UserError, match="have changed: fingerprint"):
+        data.resume(splits=("train_aug", "val"), accept=False, **section)

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
@@ -34,6 +34,8 @@ class FolderConfig(tfds.core.BuilderConfig):
         labels: Classes; None for builds of before the classes were filed with them.
         ids: Ids of each list, or, for builds of before they were filed, as many numbers.
         subsets: Ids of further lists.
+        parts: Names of the builds of the whole data set, by part, as its folder was; empty for
+            builds of before they were filed.
         survey: What the part is built from; None if it is read where it was built.
     """
 
@@ -42,6 +44,7 @@ class FolderConfig(tfds.core.BuilderConfig):
     labels: LabelSet | None = dataclasses.field(default=None, repr=False)
     ids: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict, repr=False)
     subsets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict, repr=False)
+    parts: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     survey: Part | None = dataclasses.field(default=None, repr=False)
 
 
@@ -62,6 +65,7 @@ class FolderBuilder(records.RecordBuilder, skip_registration=True):
             source_dir=config.source_dir,
             ids=config.ids,
             subsets=config.subsets,
+            parts=config.parts,
         )
 
     def list_items(self) -> Mapping[str, Sequence[Pair]]:
@@ -85,7 +89,33 @@ class FolderBuilder(records.RecordBuilder, skip_registration=True):
         return encode_pair(item, reading)
 
 
-def make_config(part: Part, data_dir: str) -> FolderConfig:
+class Builds(NamedTuple):
+    """What is built of a data set.
+
+    Attributes:
+        configs: The finished builds, one of a part at most.
+        unbuilt: Names of the parts that it has besides; their builds were stopped, or never asked
+            for.
+        fingerprint: That of the data set, with what is unbuilt where it is known.
+    """
+
+    configs: Sequence[FolderConfig]
+    unbuilt: Sequence[str]
+    fingerprint: str
+
+
+def make_configs(parts: Sequence[Part], data_dir: str) -> Builds:
+    """Makes the configs that build all parts, which are built when they are first read."""
+    configs = [_make_config(part, data_dir) for part in parts]
+    names = {config.part: config.name for config in configs}
+    return Builds(
+        [dataclasses.replace(config, parts=names) for config in configs],
+        (),
+        join_fingerprints([*names.items()]),
+    )
+
+
+def _make_config(part: Part, data_dir: str) -> FolderConfig:
     """Makes the config that builds a part, named by the fingerprint of its content."""
     root = Path(data_dir or tfds.core.constants.DATA_DIR)
     return FolderConfig(
@@ -98,6 +128,25 @@ def make_config(part: Part, data_dir: str) -> FolderConfig:
         survey=part,
         description=f"Files of {part.folder}",
     )
+
+
+def find_only_builds(parts: Sequence[str], *, data_dir: str) -> Builds:
+    """Returns the one finished build of each part that has one.
+
+    Raises:
+        UserError: If there are several of a part.
+    """
+    root = Path(data_dir or tfds.core.constants.DATA_DIR)
+    found = [find_only_build(part, data_dir=data_dir) for part in parts]
+    configs = [build for build in found if build]
+    told = {part for build in configs for part in build.parts}
+    unbuilt = [
+        part
+        for part, build in zip(parts, found, strict=True)
+        if not build and (part in told or _is_begun(root / part))
+    ]
+    names = [(build.part, build.name) for build in configs]
+    return Builds(configs, unbuilt, join_fingerprints(names))
 
 
 def find_only_build(part: str, *, data_dir: str) -> FolderConfig | None:
@@ -127,24 +176,37 @@ def find_only_build(part: str, *, data_dir: str) -> FolderConfig | None:
     return builds[0] if builds else None
 
 
-def find_builds(
-    parts: Sequence[str], fingerprint: str, *, data_dir: str
-) -> list[FolderConfig] | None:
+def find_builds(parts: Sequence[str], fingerprint: str, *, data_dir: str) -> Builds:
     """Returns the finished builds, one of a part at most, that have a fingerprint together.
 
-    Only their metadata are read: nothing else that is built matters. None if there are none.
+    Only their metadata are read: nothing else that is built matters. Where there are none, a build
+    may know of others that it has this fingerprint with, which are not built.
     """
     root = Path(data_dir or tfds.core.constants.DATA_DIR)
     choices = [[None, *_list_folders(root / part)] for part in parts]
     for chosen in itertools.product(*choices):
         builds = {part: folder for part, folder in zip(parts, chosen, strict=True) if folder}
         if join_fingerprints([(part, f.parent.name) for part, f in builds.items()]) == fingerprint:
-            return [_read_config(part, f, _read_metadata(f)) for part, f in builds.items()]
-    return None
+            configs = [_read_config(part, f, _read_metadata(f)) for part, f in builds.items()]
+            return Builds(configs, (), fingerprint)
+    for folder in (folder for part in parts for folder in _list_folders(root / part)):
+        names = _read_metadata(folder).get("parts", {})
+        if names and join_fingerprints([*names.items()]) == fingerprint:
+            there = {
+                part: build
+                for part, name in names.items()
+                for build in _list_folders(root / part)
+                if build.parent.name == name
+            }
+            configs = [_read_config(part, f, _read_metadata(f)) for part, f in there.items()]
+            return Builds(configs, [part for part in names if part not in there], fingerprint)
+    return Builds((), (), "")
 
 
 def join_fingerprints(builds: Sequence[tuple[str, str]]) -> str:
     """Returns the fingerprint of a data set that is made of some builds (part, name)."""
+    if not builds:
+        return ""
     if len(builds) == 1:
         return builds[0][1]
     return records.hash_text(" ".join(f"{part}/{name}" for part, name in builds))
@@ -156,11 +218,28 @@ def _list_folders(root: Path) -> list[Path]:
     return sorted(file.parent for file in files)
 
 
+def _is_begun(root: Path) -> bool:
+    """Says whether a build of a part was begun and not ended: its folder is made first."""
+    ended = {folder.parent for folder in _list_folders(root)}
+    return any(folder.is_dir() and folder not in ended for folder in root.glob("*"))
+
+
 def _read_metadata(folder: Path) -> dict[str, Any]:
     try:
         metadata = json.loads((folder / "metadata.json").read_bytes())
         os.fspath(metadata["source_dir"])
-    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError) as error:
+        if not all(
+            isinstance(name, str) for item in metadata.get("parts", {}).items() for name in item
+        ):
+            raise TypeError("parts are no names")
+    except (
+        FileNotFoundError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise damaged_build(folder, f"metadata.json cannot be read ({error})") from error
     return metadata
 
@@ -183,4 +262,5 @@ def _read_config(part: str, folder: Path, metadata: Mapping[str, Any]) -> Folder
         labels=labels,
         ids=ids,
         subsets=metadata.get("subsets", {}),
+        parts=metadata.get("parts", {}),
     )

@@ -18,12 +18,12 @@ from fcn_jax.data.files.survey import Part, Place, Survey
 from fcn_jax.data.labels import LabelSet
 from fcn_jax.data.sets import records
 from fcn_jax.data.sets.builds import (
+    Builds,
     FolderBuilder,
     FolderConfig,
     find_builds,
-    find_only_build,
-    join_fingerprints,
-    make_config,
+    find_only_builds,
+    make_configs,
 )
 from fcn_jax.data.sets.dataset import Dataset
 from fcn_jax.errors import UserError, counted
@@ -100,22 +100,23 @@ class FolderSet(abc.ABC):
         with records.quiet_tfds():
             if source_dir:
                 survey = self.survey(source_dir, **options)
-                configs = [make_config(part, data_dir) for part in survey.parts]
+                builds = make_configs(survey.parts, data_dir)
             elif fingerprint:
-                configs = find_builds(self.part_names, fingerprint, data_dir=data_dir)
+                builds = find_builds(self.part_names, fingerprint, data_dir=data_dir)
             else:
-                builds = (find_only_build(name, data_dir=data_dir) for name in self.part_names)
-                configs = [build for build in builds if build]
-        if not configs:
+                builds = find_only_builds(self.part_names, data_dir=data_dir)
+        if not builds.configs:
             raise self.explain_nothing(source_dir)
-        reader = self.make_reader(configs, data_dir)
+        reader = self.make_reader(builds.configs, data_dir)
+        unbuilt = self.explain_unbuilt(builds)
+        said = self._describe(survey) if survey else {"split_by": "what it was built from"}
         return Dataset(
             name=self.name,
-            labels=self.labels or configs[0].labels,
-            splits=tuple(reader.splits),
+            labels=self.labels or builds.configs[0].labels,
+            splits=tuple(split for split in reader.splits if split not in unbuilt),
             builder=reader,
-            fingerprint=join_fingerprints([(config.part, config.name) for config in configs]),
-            **(self._describe(survey) if survey else {"split_by": "what it was built from"}),
+            fingerprint=builds.fingerprint,
+            **{"missing": unbuilt, **said},
         )
 
     def _describe(self, survey: Survey) -> dict[str, Any]:
@@ -138,6 +139,11 @@ class FolderSet(abc.ABC):
             for config in configs
         ]
         return FolderReader(configs, self.arrange(ids, folders, refuse), data_dir)
+
+    def explain_unbuilt(self, builds: Builds) -> dict[str, str]:
+        """Says of each split that needs what is not built what to do."""
+        del builds  # of one part, something is built or nothing
+        return {}
 
     def explain_nothing(self, source_dir: str) -> MissingFile:
         """Says that there is nothing to read."""

@@ -20,6 +20,7 @@ from fcn_jax.data.files.pictures import LabelFile
 from fcn_jax.data.files.problems import MissingFile, OnProblem, Problem, refuse
 from fcn_jax.data.files.survey import Part, Place, Survey
 from fcn_jax.data.labels import LabelSet
+from fcn_jax.data.sets.builds import Builds
 from fcn_jax.data.sets.dataset import Dataset
 from fcn_jax.data.sets.folder_set import FolderSet
 from fcn_jax.errors import counted
@@ -259,7 +260,8 @@ class PublishedSet(FolderSet):
         """Returns the data set; says on stderr if it is not all that was published."""
         dataset = super().open(source_dir, data_dir, fingerprint=fingerprint)
         configs = {config.part: config for config in dataset.builder.configs}
-        if differences := self.find_differences(dataset.builder.splits):
+        splits = {split: dataset.builder.splits[split] for split in dataset.splits}
+        if differences := self.find_differences(splits):
             folders = ", ".join(config.source_dir for config in configs.values())
             print(
                 f"{self.name}: not all of {self.title} is in {folders}: {', '.join(differences)}",
@@ -273,11 +275,12 @@ class PublishedSet(FolderSet):
         missing = self._explain_missing(source_dir, set(configs))
         return dataclasses.replace(
             dataset,
-            ids={
-                split: [find_id(place) for place in places]
-                for split, places in dataset.builder.splits.items()
+            ids={split: [find_id(place) for place in places] for split, places in splits.items()},
+            missing={
+                split: why
+                for split, why in {**missing, **dataset.missing}.items()
+                if split not in dataset.splits
             },
-            missing={split: why for split, why in missing.items() if split not in dataset.splits},
         )
 
     def find_differences(self, splits: Mapping[str, Sequence[Place]]) -> list[str]:
@@ -303,6 +306,29 @@ class PublishedSet(FolderSet):
                     f"{self.expected_files}"
                 )
         return messages
+
+    def explain_unbuilt(self, builds: Builds) -> dict[str, str]:
+        """Says of each split that needs what is not built what to do; says on stderr that some is.
+
+        A second choice is no way out: it is other images, for those who never had the first.
+        """
+        if not builds.unbuilt:
+            return {}
+        titles = {layout.name: layout.title for layout in self.layouts}
+        source = ", ".join(dict.fromkeys(config.source_dir for config in builds.configs))
+        there = " and ".join(titles[config.part] for config in builds.configs)
+        lacks = " and ".join(titles[part] for part in builds.unbuilt)
+        way_on = (
+            f"what is there was built from {source}: give the folder of all once more, and the "
+            "rest is built (--config.data.source_dir=FOLDER)"
+        )
+        partly = f"data set {self.name!r} is partly built: {there} without {lacks}"
+        print(f"{partly}; {way_on}", file=sys.stderr)
+        return {
+            name: f"{partly}, which the split {name!r} needs\n{way_on}"
+            for name, split in self.splits.items()
+            if split.needs & {*builds.unbuilt}
+        }
 
     def explain_nothing(self, source_dir: str) -> MissingFile:
         """Says which parts it is made from."""
