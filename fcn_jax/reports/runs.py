@@ -224,8 +224,10 @@ def read_run(path: Path, *, name: str, split: str, step: str) -> Run:
     train_log = folder.read_metrics("train")
     for line in train_log:
         check_keys(line, _LINE, where=folder.path / "metrics.jsonl")
-    for at, evaluation in evaluations.items():
-        check_keys(evaluation, _EVALUATION, where=folder.eval_file(split, at))
+    scores = {
+        at: _check_evaluation(evaluation, folder.eval_file(split, at), split=split, step=at)
+        for at, evaluation in evaluations.items()
+    }
     chosen = _choose_step(evaluations, step)
     if chosen is None:
         which = f"step {step}" if step.isdecimal() else f"the {step} step"
@@ -245,7 +247,7 @@ def read_run(path: Path, *, name: str, split: str, step: str) -> Run:
         train_log=train_log,
         evaluations=evaluations,
         step=chosen,
-        scores=_check_scores(evaluations[chosen], file),
+        scores=scores[chosen],
         boundary_iou=_boundary_iou(evaluations[chosen], file),
         images=folder.read_image_counts(split, chosen),
     )
@@ -261,7 +263,12 @@ def _choose_step(evaluations: dict[int, dict], step: str) -> int | None:
     raise UserError(f"--step={step}; wanted last, best or a number")
 
 
-def _check_scores(evaluation: dict, path: Path) -> dict:
+def _check_evaluation(evaluation: dict, path: Path, *, split: str, step: int) -> dict:
+    """Returns the scores of an evaluation; refuses it unless all it says fits together."""
+    check_keys(evaluation, _EVALUATION, where=path)
+    said = evaluation["split"], evaluation.get("step", step)
+    if said != (split, step):
+        raise damaged(path, ValueError(f"it says that it is of {said[0]}, step {said[1]}"))
     scores = _scores(evaluation, "counts", path)
     for key, label in SCORES.items():
         _check_score(scores[key], evaluation[key], label, path)

@@ -47,9 +47,7 @@ class ImageCounts:
     @property
     def loss(self) -> float:
         """Mean cross entropy of a labelled pixel, in nats; NaN where none is labelled."""
-        num_pixels = int(self.num_pixels.sum())
-        # fsum is exact, so that not even the loss depends on the order of the images.
-        return math.fsum(self.loss_sums.tolist()) / num_pixels if num_pixels else math.nan
+        return _mean_loss(self.loss_sums, self.num_pixels)
 
     def save(self, file: Path) -> None:
         """Writes the file, or replaces it."""
@@ -119,6 +117,8 @@ def _check(
         raise ValueError(f"its counts are of shape {counts.shape} for {len(ids)} images")
     if not len(num_pixels) == len(loss_sums) == len(ids):
         raise ValueError("its arrays are of different lengths")
+    if evaluation.get("num_images", len(ids)) != len(ids):
+        raise ValueError(f"it has {len(ids)} images, and the JSON file {evaluation['num_images']}")
     if (counts.sum(0, dtype=np.int64) != total).any() or (counts.sum((1, 2)) != num_pixels).any():
         raise ValueError("its counts do not sum to those of the JSON file beside it")
     if band_counts.shape[1:] != total.shape or (band_counts > total).any():
@@ -128,3 +128,12 @@ def _check(
         near = np.array(evaluation["boundary_counts"], np.int64)
         if (band_counts[distance_px - 1] != near).any():
             raise ValueError("its band_counts are not the boundary_counts of the JSON file")
+    told = evaluation.get("loss")  # null where it is not finite
+    if told is not None and not np.isclose(_mean_loss(loss_sums, num_pixels), told, rtol=1e-9):
+        raise ValueError("its loss_sums do not sum to the loss of the JSON file beside it")
+
+
+def _mean_loss(loss_sums: np.ndarray, num_pixels: np.ndarray) -> float:
+    total = int(num_pixels.sum())
+    # fsum is exact, so that not even the loss depends on the order of the images.
+    return math.fsum(loss_sums.tolist()) / total if total else math.nan

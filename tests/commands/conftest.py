@@ -254,7 +254,7 @@ def write_run(
                 ids=tuple(f"street{i}" for i in range(num_images)),
                 counts=np.array(of_images, np.int32),
                 num_pixels=np.sum(of_images, axis=(1, 2)),
-                loss_sums=np.ones(num_images),
+                loss_sums=evaluation["loss"] * np.sum(of_images, axis=(1, 2)),
                 band_counts=bands,
             ).save(folder / "eval" / f"val-{step}.npz")
         lines.append({"kind": "eval", "split": "val", "step": step, **report})

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import statistics
 
 import numpy as np
@@ -68,6 +69,24 @@ def test_scores_that_are_not_those_of_the_counts_are_refused(launch, make_run, e
     assert code == 2
     assert "its counts give mean IoU" in err
     assert "but it says 0.990000" in err
+
+
+@pytest.mark.parametrize("step", ["--step=last", "--step=best"])
+def test_no_other_evaluation_of_the_run_may_be_changed_either(launch, make_run, edit, step):
+    """Its scores are in the curves, and say which step is the best."""
+    folder = make_run("fcn8s")
+    edit(folder / "eval/val-600.json", mean_iou=0.99)
+    code, _, err = launch("compare", folder, step)
+    assert code == 2 and "val-600.json: its counts give mean IoU" in err
+
+
+def test_evaluation_under_the_name_of_another_is_refused(launch, make_run):
+    folder = make_run("fcn8s")
+    shutil.copy(folder / "eval/val-600.json", folder / "eval/val-1000.json")
+    code, _, err = launch("compare", folder)
+    assert code == 2
+    assert "val-1000.json is damaged: it says that it is of val, step 600\n" in err
+    assert "--split=val --step=1000 writes it anew" in err
 
 
 def test_boundary_scores_that_are_not_those_of_their_counts_are_refused(launch, make_run, edit):

@@ -99,16 +99,35 @@ def test_counts_of_each_image_come_back(folder):
         ("num_pixels", np.array([3]), "counts do not sum"),
         ("ids", np.array(["a", "b"]), r"counts are of shape \(1, 2, 2\) for 2 images"),
         ("loss_sums", np.zeros(2), "arrays are of different lengths"),
+        ("loss_sums", np.array([0.4]), "loss_sums do not sum to the loss of the JSON file"),
         ("band_counts", np.ones((40, 2, 2), np.int64), "band_counts are not of these pixels"),
         ("band_counts", np.eye(2, dtype=np.int64)[None], "not the boundary_counts of the JSON"),
     ],
 )
 def test_counts_of_each_image_that_do_not_belong_are_refused(folder, name, value, answer):
-    report = {**make_report("val", 3), "boundary_px": 1, "boundary_counts": np.zeros((2, 2), int)}
+    report = {**make_report("val", 3), "loss": ONE_IMAGE.loss}
+    report |= {"boundary_px": 1, "boundary_counts": np.zeros((2, 2), int)}
     folder.write_eval(report, [], images=ONE_IMAGE, colors=np.zeros((2, 3), np.uint8))
     file = folder.eval_file("val", 3).with_suffix(".npz")
     np.savez(file, **{**np.load(file), name: value})
     with pytest.raises(UserError, match=rf"val-3.npz is damaged: .*{answer}.*; evaluate again"):
+        folder.read_image_counts("val", 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "answer"),
+    [
+        ("num_images", 2, "it has 1 images, and the JSON file 2"),
+        ("loss", 0.26, "loss_sums do not sum to the loss"),
+    ],
+)
+def test_evaluation_whose_digit_flipped_does_not_fit_its_images(folder, key, value, answer):
+    report = {**make_report("val", 3), "num_images": 1, "loss": ONE_IMAGE.loss}
+    colors = np.zeros((2, 3), np.uint8)
+    folder.write_eval(report, [], images=ONE_IMAGE, colors=colors)
+    assert folder.read_image_counts("val", 3).loss == report["loss"]
+    folder.write_eval({**report, key: value}, [], images=ONE_IMAGE, colors=colors)
+    with pytest.raises(UserError, match=answer):
         folder.read_image_counts("val", 3)
 
 
