@@ -94,7 +94,7 @@ def run_blobs():
     """
 
     def run(model: nn.Module, variables: dict, images, *, train: bool = False) -> tuple[dict, dict]:
-        from fcn_jax.models.layers import Blob
+        from fcn_jax.models.blob import Blob
 
         paths = {}
 

@@ -34,6 +34,8 @@ def test_each_predicts_and_has_a_card_of_its_run(file):
     net, card = fcn_jax.load(file), _card(file)
     assert net.section["name"] in file.stem and net.origin["git_commit"][:7] in card
     assert all(name in card for name in net.labels.names)
+    params = sum(array.size for leaf, array in net.arrays.items() if leaf.startswith("params/"))
+    assert f"{params:,} parameters" in card
     for row in ("data", "start", "recipe", "score", "bad at", "licence"):
         assert f"| {row} |" in card
     [report] = (ROOT / "docs" / "results" / net.origin["run"] / "eval").glob("*.json")

@@ -7,10 +7,11 @@ from typing import ClassVar
 import flax.linen as nn
 
 from fcn_jax.models.atrous_head import AtrousHead
+from fcn_jax.models.blob import Blob
 from fcn_jax.models.deeplab import DeepLab
 from fcn_jax.models.deeplab_v3 import DeepLabV3
 from fcn_jax.models.fcn import FCN
-from fcn_jax.models.layers import Blob, Conv, NormSpec
+from fcn_jax.models.layers import Conv, NormSpec
 from fcn_jax.models.networks import Network
 from fcn_jax.models.preprocess import CAFFE, Preprocess
 from fcn_jax.ops.geometry import same

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     from fcn_jax.train.trained import load
     from fcn_jax.weights.exporter import export_weights
     from fcn_jax.weights.files import write_safetensors
-    from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, export_network
+    from fcn_jax.weights.whole_networks import TF_SLIM, WHOLE_NETWORKS, export_network
 
     if not args.output.endswith(".safetensors"):
         raise UserError(f"--output={args.output} must end in .safetensors")
@@ -47,6 +47,11 @@ def run(args: argparse.Namespace) -> None:
         return
     backbone = net.model.backbone
     whole = WHOLE_NETWORKS.get(net.section["name"])
+    if args.names == TF_SLIM and not (whole and whole.origin == TF_SLIM):
+        raise UserError(
+            f"--names={TF_SLIM} is for mobilenetv2_deeplabv3, and this is {net.section['name']}; "
+            "give caffe or torchvision, or leave --names out"
+        )
     if whole and whole.origin == args.names:
         arrays = export_network(net.arrays, net.section["name"])
     else:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.layers import BilinearUpscore, Blob, Conv, Crop, NormSpec, Stretch
+from fcn_jax.models.blob import Blob
+from fcn_jax.models.layers import BilinearUpscore, Conv, Crop, NormSpec, Stretch
 from fcn_jax.ops.geometry import Window, same
 from fcn_jax.ops.upsample import align_corners
 

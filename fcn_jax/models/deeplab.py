@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Num
 
 from fcn_jax.errors import UserError
 from fcn_jax.models.atrous_head import AtrousHead
-from fcn_jax.models.layers import AvgPool, Blob, Conv, Fuse, fc_layers
+from fcn_jax.models.blob import Blob
+from fcn_jax.models.layers import AvgPool, Conv, Fuse, fc_layers
 from fcn_jax.ops import geometry
 from fcn_jax.ops.geometry import Window, same
 

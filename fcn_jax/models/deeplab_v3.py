@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int, Num
 
 from fcn_jax.errors import UserError
 from fcn_jax.models.atrous_head import POINTWISE, AtrousHead
-from fcn_jax.models.layers import Blob, Concat, Conv, GlobalMean, Spread
+from fcn_jax.models.blob import Blob
+from fcn_jax.models.layers import Concat, Conv, GlobalMean, Spread
 from fcn_jax.ops.geometry import Window, same
 
 ACTIVATIONS = {"relu": nn.relu, "relu6": nn.relu6}

@@ -12,8 +12,8 @@ import flax.linen as nn
 from jaxtyping import Array, Int, Num
 
 from fcn_jax.errors import UserError
+from fcn_jax.models.blob import Blob
 from fcn_jax.models.inverted_residuals import InvertedResiduals
-from fcn_jax.models.layers import Blob
 from fcn_jax.models.preprocess import EFFICIENTNET_LITE, Preprocess
 from fcn_jax.ops.papers import (
     EFFICIENTNET_LITE_FACTORS,

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from fcn_jax.errors import UserError
+from fcn_jax.models.blob import Blob
 from fcn_jax.models.layers import (
     BilinearUpscore,
-    Blob,
     Concat,
     Conv,
     Crop,

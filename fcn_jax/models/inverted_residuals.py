@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 from jaxtyping import Array, Int, Num
 
-from fcn_jax.models.layers import Blob, Conv, Fuse, NormSpec, run_stage
+from fcn_jax.models.blob import Blob
+from fcn_jax.models.layers import Conv, Fuse, NormSpec, run_stage
 from fcn_jax.models.preprocess import TORCHVISION, Preprocess
 from fcn_jax.ops.geometry import Window, hole_algorithm, same
 from fcn_jax.ops.papers import Stage, scale_channels

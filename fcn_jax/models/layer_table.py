@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from fcn_jax.models import layers
+from fcn_jax.models.blob import Blob
 from fcn_jax.ops import geometry
 
 
@@ -53,7 +54,7 @@ def layer_table(model: nn.Module, *, height: int, width: int, train: bool = Fals
 
     def record(call, args, kwargs, context):
         output = call(*args, **kwargs)
-        if isinstance(output, layers.Blob) and context.method_name == "__call__":
+        if isinstance(output, Blob) and context.method_name == "__call__":
             path = context.module.path
             # What is made of layers is no layer: those it is made of were recorded before it.
             if not any(inner[: len(path)] == path != inner for _, inner, _, _ in calls):
@@ -80,14 +81,14 @@ def finest_stride(rows: Sequence[Row]) -> int:
     return int(min(row.stride for row in rows if row.scores))
 
 
-def _row(module: nn.Module, path: tuple[str, ...], args, output: layers.Blob, params) -> Row:
+def _row(module: nn.Module, path: tuple[str, ...], args, output: Blob, params) -> Row:
     leaves = params
     for key in path:
         leaves = leaves.get(key, {})
     _, height, width, channels = output.maps.shape
     units = height * width * channels
     incoming = args[0].maps.shape
-    incoming_paths = [blob.paths[0] for blob in args if isinstance(blob, layers.Blob)]
+    incoming_paths = [blob.paths[0] for blob in args if isinstance(blob, Blob)]
     layer = None if output.paths[0] in incoming_paths else output.paths[0][-1]
     scores = False
     match module:

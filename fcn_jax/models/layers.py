@@ -1,21 +1,16 @@
-"""The layers that every network here is made of, and the maps that flow between them.
-
-A `Blob` is a feature map that knows which layers led to it, so that strides, receptive fields and
-crop offsets are computed by the very call that computes the map and cannot be wrong about it.
-"""
+"""The layers that every network here is made of; they take blobs and give one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial, reduce
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from fcn_jax.errors import UserError
+from fcn_jax.models.blob import Blob, clear_padding, join
 from fcn_jax.ops import geometry
 from fcn_jax.ops.conv.conv import conv, plain_conv
 from fcn_jax.ops.geometry import Upscore, Window
@@ -27,77 +22,6 @@ from fcn_jax.ops.upsample import (
     conv_transpose,
     resize_half_pixel,
 )
-
-
-@struct.dataclass
-class Blob:
-    """A feature map and where it lies on the image.
-
-    Attributes:
-        maps: Values of the features, `[b, h, w, c]`.
-        paths: Layers from the image to these maps, one sequence for each way that is not covered by
-            another; all of them lead to the same grid.
-        sizes: Height and width, in units, of each map without the padding behind it, which is zero
-            then: every layer makes of it what it makes of no padding. None where all is image.
-    """
-
-    maps: Float[Array, "b h w c"]
-    paths: tuple[tuple[geometry.Layer, ...], ...] = struct.field(pytree_node=False, default=((),))
-    sizes: Int[Array, "b 2"] | None = None
-
-    @classmethod
-    def of_images(
-        cls, images: Float[Array, "b h w c"], *, sizes: Int[Array, "b 2"] | None = None
-    ) -> "Blob":
-        """Returns images as maps.
-
-        Args:
-            images: Images, padded at the bottom and at the right.
-            sizes: Height and width of each without the padding; None for no padding, or to take the
-                padding for image.
-        """
-        return cls(_clear_padding(images, sizes), sizes=sizes)
-
-    @property
-    def stride(self) -> Fraction:
-        """Image pixels from one unit to the next."""
-        return geometry.stride_and_start(self.paths[0])[0]
-
-    @property
-    def start(self) -> Fraction:
-        """The image position of unit 0's centre."""
-        return geometry.stride_and_start(self.paths[0])[1]
-
-    @property
-    def field(self) -> int | float:
-        """The largest receptive field of a unit, in image pixels; infinite for the whole image."""
-        return max(geometry.field_size(path) for path in self.paths)
-
-    def then(self, layer: geometry.Layer, maps: Float[Array, "b h w c"]) -> "Blob":
-        """Returns what `layer` made of this blob."""
-        sizes = self.sizes
-        if sizes is not None:
-            sizes = jnp.maximum(geometry.output_size(layer, sizes), 0)
-            maps = _clear_padding(maps, sizes)
-        return Blob(maps, tuple((*path, layer) for path in self.paths), sizes)
-
-
-def _clear_padding(
-    maps: Float[Array, "b h w c"], sizes: Int[Array, "b 2"] | None
-) -> Float[Array, "b h w c"]:
-    if sizes is None:
-        return maps
-    rows, columns = (
-        jnp.arange(count) < sizes[:, axis, None] for axis, count in enumerate(maps.shape[1:3])
-    )
-    return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], maps, 0)
-
-
-def _join(maps: Float[Array, "b h w c"], blobs: Sequence[Blob]) -> Blob:
-    """Returns what was made of blobs of the same grid, unit by unit."""
-    paths = geometry.covering(*(path for blob in blobs for path in blob.paths))
-    sizes = [blob.sizes for blob in blobs if blob.sizes is not None]
-    return Blob(maps, paths, reduce(jnp.minimum, sizes) if sizes else None)
 
 
 @dataclass(frozen=True)
@@ -235,7 +159,7 @@ class Spread(nn.Module):
 
     def __call__(self, blob: Blob, reference: Blob) -> Blob:
         maps = jnp.broadcast_to(blob.maps, (*reference.maps.shape[:3], blob.maps.shape[3]))
-        return blob.replace(maps=_clear_padding(maps, reference.sizes), sizes=reference.sizes)
+        return blob.replace(maps=clear_padding(maps, reference.sizes), sizes=reference.sizes)
 
 
 class BilinearUpscore(nn.Module):
@@ -261,7 +185,7 @@ class Stretch(nn.Module):
         )
         layer = Upscore(2 * factor, factor, factor // 2)
         stretched = blob.replace(sizes=None).then(layer, maps)
-        return stretched.replace(maps=_clear_padding(maps, reference.sizes), sizes=reference.sizes)
+        return stretched.replace(maps=clear_padding(maps, reference.sizes), sizes=reference.sizes)
 
 
 class LearnedUpscore(nn.Module):
@@ -340,7 +264,7 @@ class Crop(nn.Module):
         if cut.sizes is None or reference.sizes is None:
             return cut
         sizes = jnp.minimum(cut.sizes, reference.sizes)
-        return cut.replace(maps=_clear_padding(cut.maps, sizes), sizes=sizes)
+        return cut.replace(maps=clear_padding(cut.maps, sizes), sizes=sizes)
 
 
 class Fuse(nn.Module):
@@ -351,7 +275,7 @@ class Fuse(nn.Module):
             raise UserError(
                 f"{self.name}: the units of these maps lie on different pixels; Crop one first"
             )
-        return _join(reduce(jnp.add, (blob.maps for blob in blobs)), blobs)
+        return join(reduce(jnp.add, (blob.maps for blob in blobs)), blobs)
 
 
 class Concat(nn.Module):
@@ -362,7 +286,7 @@ class Concat(nn.Module):
             raise UserError(
                 f"{self.name}: the units of these maps lie on different pixels; Crop one first"
             )
-        return _join(jnp.concatenate([blob.maps for blob in blobs], axis=-1), blobs)
+        return join(jnp.concatenate([blob.maps for blob in blobs], axis=-1), blobs)
 
 
 def run_stage(

@@ -11,7 +11,8 @@ import flax.linen as nn
 from jaxtyping import Array, Int, Num
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.layers import Blob, Conv, Fuse, MaxPool, NormSpec, run_stage
+from fcn_jax.models.blob import Blob
+from fcn_jax.models.layers import Conv, Fuse, MaxPool, NormSpec, run_stage
 from fcn_jax.models.preprocess import TORCHVISION, Preprocess
 from fcn_jax.ops.geometry import Window, hole_algorithm, same
 from fcn_jax.ops.papers import RESNET_BLOCKS, RESNET_BOTTLENECKS

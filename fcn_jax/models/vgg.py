@@ -12,7 +12,8 @@ from typing import ClassVar
 import flax.linen as nn
 from jaxtyping import Array, Int, Num
 
-from fcn_jax.models.layers import Blob, Conv, MaxPool, NormSpec, run_stage
+from fcn_jax.models.blob import Blob
+from fcn_jax.models.layers import Conv, MaxPool, NormSpec, run_stage
 from fcn_jax.models.preprocess import CAFFE, Preprocess
 from fcn_jax.ops.geometry import Window
 from fcn_jax.ops.papers import VGG16_STAGES

@@ -76,7 +76,7 @@ def read_image_counts(file: Path, evaluation: Mapping[str, Any]) -> ImageCounts:
         with np.load(file, allow_pickle=False) as arrays:
             found = {name: _array(arrays, name, *form) for name, form in _FORMS.items()}
         _check(evaluation, **found)
-    except (
+    except (  # zipfile's words for a damaged archive are among them: a method that it has not
         ValueError, TypeError, KeyError, EOFError, OSError, OverflowError, NotImplementedError,
         RuntimeError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.layers import Blob
+from fcn_jax.models.blob import Blob
 from fcn_jax.models.zoo import get_model
 from fcn_jax.train import parallel
 from fcn_jax.train.checkpoint import Checkpoints, list_steps

@@ -32,7 +32,7 @@ from fcn_jax.weights.naming import (
     find_requires,
 )
 from fcn_jax.weights.network_file import make_metadata, read_preprocess, read_requires
-from fcn_jax.weights.recognition import PREPARATION, Found, find_network
+from fcn_jax.weights.recognition import PREPARATION, Found, explain_other, find_network
 from fcn_jax.weights.releases import Release, find_release
 from fcn_jax.weights.transplant import (
     COPIED,
@@ -175,10 +175,11 @@ def import_whole(
     """
     check_known("network", network, WHOLE_NETWORKS)
     path = check_file(path)
+    source = read_weights(path)
     try:
-        found = import_network(read_weights(path), network)
+        found = import_network(source, network)
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {explain_other(source, network) or error}") from error
     whole = found.whole
     metadata = make_metadata(
         whole.backbone,

@@ -188,13 +188,25 @@ def _split(
     return inside, outside
 
 
-def _explain(network: str, source: Arrays) -> str:
-    """Says why a file does not hold a network, and what it holds."""
+def explain_other(source: Arrays, network: str) -> str:
+    """Says which other network here a file holds, if it is known; otherwise nothing."""
     if any(name.startswith("params/") for name in source):
         return "it has been imported already: use it as it is, with --config.init.weights"
     words, other = recognise(source)
-    if other:
-        return f"this is {words}, and no {TITLES[network]}; give --network={other}"
+    if not other or other == network:
+        return ""
+    return f"this is {words}, and no {_title(network)}; give --network={other}"
+
+
+def _title(network: str) -> str:
+    return TITLES[network] if network in TITLES else WHOLE_NETWORKS[network].title
+
+
+def _explain(network: str, source: Arrays) -> str:
+    """Says why a file does not hold a network, and what it holds."""
+    if told := explain_other(source, network):
+        return told
+    words, _ = recognise(source)
     if words:
         return f"this is {words}\ntake a file of a network that is here: {', '.join(NAMINGS)}"
     near = {name: _find_nearest(name, source) for name in NAMINGS}

@@ -170,7 +170,7 @@ def import_network(source: Arrays, name: str) -> ImportedNetwork:
         UserError: The file holds another network.
     """
     whole = WHOLE_NETWORKS[name]
-    there = to_torch_axes(source)
+    there = _to_torch_axes(source)
     has_aside = any(layer.kernel[1] in there for layer in whole.optional)
     layers = whole.layers if not has_aside else (*whole.optional, *whole.layers)
     arrays, rows = {}, []
@@ -190,7 +190,7 @@ def import_network(source: Arrays, name: str) -> ImportedNetwork:
                     raise UserError(f"{array_name} is {shape} where {expected} is expected")
                 array = oihw_to_hwio(array)
                 if whole.pooling_last and layer.path == "concat_projection":
-                    array = roll_branches(array, 1)
+                    array = _roll_branches(array, 1)
             arrays[leaf] = np.ascontiguousarray(array)
             rows.append(Row(leaf, COPIED, array_name, there[array_name].shape, array.shape))
     used = {row.source for row in rows}
@@ -228,7 +228,7 @@ def export_network(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
             array = arrays[leaf]
             if leaf.endswith("/kernel"):
                 if whole.pooling_last and layer.path == "concat_projection":
-                    array = roll_branches(array, -1)
+                    array = _roll_branches(array, -1)
                 array = hwio_to_oihw(array)
             exported[array_name] = np.ascontiguousarray(array)
     if left := [leaf for leaf in arrays if leaf not in used]:
@@ -241,7 +241,7 @@ def export_network(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
 
 def find_whole(source: Arrays) -> str:
     """Returns the name of the network of the zoo whose layers a file has; empty for none."""
-    names = set(to_torch_axes(source))
+    names = set(_to_torch_axes(source))
     fitting = {
         name: len(whole.layers)
         for name, whole in WHOLE_NETWORKS.items()
@@ -264,13 +264,13 @@ def _to_slim_axes(arrays: Arrays) -> dict[str, np.ndarray]:
     return slim
 
 
-def roll_branches(kernel: np.ndarray, places: int) -> np.ndarray:
+def _roll_branches(kernel: np.ndarray, places: int) -> np.ndarray:
     """Moves the last of the branches that a projection stacks to the front, or back by -1."""
     channels = kernel.shape[3]  # each branch has as many as the projection
     return np.roll(kernel, places * channels, axis=2)
 
 
-def to_torch_axes(source: Arrays) -> dict[str, np.ndarray]:
+def _to_torch_axes(source: Arrays) -> dict[str, np.ndarray]:
     """Gives TF-slim's arrays torch's names for their kinds and its order of axes."""
     arrays = {}
     for name, array in source.items():

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fcn_jax.models.alexnet import AlexNet
+from fcn_jax.models.blob import Blob
 from fcn_jax.models.layer_table import layer_table
-from fcn_jax.models.layers import Blob, Conv, MaxPool, fc_layers
+from fcn_jax.models.layers import Conv, MaxPool, fc_layers
 from fcn_jax.models.preprocess import CAFFE
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.geometry import Window, receptive_field

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn_jax.models.blob import Blob
 from fcn_jax.models.fcn import FCN
 from fcn_jax.models.layer_table import layer_table
-from fcn_jax.models.layers import Blob, Conv
+from fcn_jax.models.layers import Conv
 from fcn_jax.models.preprocess import CAFFE, Preprocess
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.geometry import Window, receptive_field

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn_jax.models.layers import Blob, Conv, NormSpec
+from fcn_jax.models.blob import Blob
+from fcn_jax.models.layers import Conv, NormSpec
 from fcn_jax.ops.conv.conv import conv
 from fcn_jax.ops.geometry import Window
 

@@ -38,10 +38,8 @@ def section(files, tmp_path):
     }
 
 
-@pytest.fixture
-def folder(section, tmp_path):
-    """The folder of a run that began on them; it has no network."""
-    dataset = get_dataset(**section)
+def begin_run(tmp_path, dataset, section) -> RunFolder:
+    """Makes the folder of a run that began on a data set."""
     dataset.source("val")
     folder = RunFolder(tmp_path / "run")
     folder.open(resolve({**make_config(), "data": section}), has_steps=False)
@@ -51,9 +49,15 @@ def folder(section, tmp_path):
         start_step=0,
         data_fingerprint=dataset.fingerprint,
         labels=dataset.labels.to_dict(),
-        num_classes=3,
+        num_classes=dataset.labels.num_classes,
     )
     return folder
+
+
+@pytest.fixture
+def folder(section, tmp_path):
+    """The folder of a run that began on them; it has no network."""
+    return begin_run(tmp_path, get_dataset(**section), section)
 
 
 @pytest.fixture
@@ -253,17 +257,7 @@ def test_run_whose_data_are_partly_built_reads_what_there_is_of_them(tmp_path, s
     write_sbd(mine / "benchmark_RELEASE" / "dataset", {"train": ["s"], "val": ["t"]})
     section = {"name": "voc", "source_dir": str(mine), "data_dir": str(tmp_path / "built")}
     dataset = get_dataset(**section)
-    dataset.source("val")
-    folder = RunFolder(tmp_path / "run")
-    folder.open(resolve({**make_config(), "data": section}), has_steps=False)
-    folder.begin_launch(
-        "train",
-        devices=[],
-        start_step=0,
-        data_fingerprint=dataset.fingerprint,
-        labels=dataset.labels.to_dict(),
-        num_classes=21,
-    )
+    folder = begin_run(tmp_path, dataset, section)
     data = RunData(folder, say=said.append)
     shutil.rmtree(mine)
     kept = data.resume(splits=("train", "val"), accept=False, **section)

@@ -13,6 +13,7 @@ from fcn_jax.errors import UserError
 from fcn_jax.models.zoo import get_model
 from fcn_jax.train.trained import load
 from fcn_jax.weights.files import read_weights
+from fcn_jax.weights.importer import import_whole
 from fcn_jax.weights.recognition import recognise
 from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, export_network, import_network
 from tests.conftest import shapes_of
@@ -66,6 +67,26 @@ def test_what_is_another_network_is_refused(rng):
         import_network(
             theirs | {"backbone.layer1.0.conv2.weight": kernel}, "resnet50_fcn_torchvision"
         )
+
+
+def test_a_file_of_another_network_is_named(rng, tmp_path):
+    from fcn_jax.weights.files import write_safetensors
+
+    arrays, _ = _draw("resnet50_fcn_torchvision", rng, aux="")
+    files = {
+        "give --network=resnet50_fcn_torchvision": export_network(
+            arrays, "resnet50_fcn_torchvision"
+        ),
+        "imported already": arrays,
+    }
+    for words, content in files.items():
+        write_safetensors(tmp_path / "file.safetensors", content, {})
+        with pytest.raises(UserError, match=words):
+            import_whole(
+                tmp_path / "file.safetensors",
+                "resnet101_deeplabv3_torchvision",
+                find_labels=lambda num_classes: {},
+            )
 
 
 def test_an_imported_network_predicts(rng, tmp_path, capsys):
