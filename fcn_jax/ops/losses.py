@@ -40,11 +40,14 @@ class Loss(NamedTuple):
             calls it to find the k-th largest loss of the whole batch.
         total: `total(parts, count)`, of the sums over all devices, is the loss times the count.
         divide_by: `pixels` or `images`: the number that a train step divides the total by.
+        is_sum_over_pixels: Whether the total is a sum of what each pixel has by itself. Then the
+            totals of parts of a batch, added up, are the total of the batch.
     """
 
     sums: Callable[..., tuple[dict[str, Array], Array]]
     total: Callable[[dict[str, Array], Array], Array]
     divide_by: str
+    is_sum_over_pixels: bool
 
 
 def make_loss(
@@ -112,7 +115,7 @@ def make_loss(
             loss_sum += dice_weight * count * jnp.sum(weights * dice) / weights.sum()
         return loss_sum
 
-    return Loss(sums, total, divide_by)
+    return Loss(sums, total, divide_by, is_sum_over_pixels=ohem_fraction == 1 and not dice_weight)
 
 
 def _check(

@@ -34,7 +34,7 @@ class TrainOptions:
         num_steps: Updates of the parameters in the whole run.
         batch_size: Images of an update, over all devices and processes.
         iter_size: Parts that a batch is computed in, one after the other, to save memory (Caffe's
-            word); the update takes the mean of their gradients.
+            word); the update is that of the whole batch.
         log_every: Steps between two lines of metrics.jsonl; 0 for the last step only.
         eval_every: Steps between two evaluations; 0 for the last step only.
         checkpoint_every: Steps between two checkpoints; 0 for evaluations and the last step only.

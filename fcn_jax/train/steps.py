@@ -55,6 +55,12 @@ class LabelGrid(NamedTuple):
 EVERY_PIXEL = LabelGrid()
 
 
+class _Outputs(NamedTuple):
+    """Logits of the network, and of what it scores aside."""
+
+    logits: list[Array]
+
+
 def find_label_grid(model: nn.Module, *, crop_size: int) -> LabelGrid:
     """Finds the pixels under the units that `model` scores in training."""
     return LabelGrid.under(layer_table(model, height=crop_size, width=crop_size, train=True)[-1])
@@ -82,69 +88,124 @@ def make_train_step(
             scores aside has the same loss, which is added with its weight.
         key: Key that dropout draws from, by step, device and part.
         ignore_label: Label of the pixels that do not count.
-        iter_size: Number of parts that the batch is computed in, one after the other. The loss of
-            each part is divided by the number of its own pixels or images; the update takes the
-            mean of the parts' gradients. (Caffe's word.)
+        iter_size: Number of parts that the batch is computed in, one after the other. The update is
+            that of the whole batch, but that batch norm takes its statistics from each part, and
+            dropout draws for each. Where the loss is no sum over pixels (hardest pixels, Dice) all
+            parts run twice: first for the loss of the batch, then for the gradient. (The word is
+            Caffe's, whose parts are divided by the number of their own pixels.)
         label_grid: Pixels that the network scores in training.
     """
 
-    def gradients(params, batch_stats, part: dict, key: jax.Array) -> tuple[Any, dict, Any]:
-        def objective(params):
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": batch_stats},
-                part["images"],
-                train=True,
-                mutable=["batch_stats", AUXILIARY],
-                rngs={"dropout": key},
-            )
-            labels = label_grid.sample(part["labels"], logits.shape[1:3], ignore_label=ignore_label)
-            term, sums = term_of(logits, labels)
-            for [aside] in updates.get(AUXILIARY, {}).values():
-                aside_term, aside_sums = term_of(aside.logits, labels)
-                term += aside.weight * aside_term
-                sums["loss_sum"] += aside.weight * aside_sums["loss_sum"]
-            return term, (sums, updates.get("batch_stats", {}))
+    def run(params, batch_stats, images, key: jax.Array) -> tuple[_Outputs, Any]:
+        logits, updates = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats", AUXILIARY],
+            rngs={"dropout": key},
+        )
+        asides = [aside for [aside] in updates.get(AUXILIARY, {}).values()]
+        outputs = _Outputs([logits, *(aside.logits for aside in asides)])
+        aside_weights[:] = [aside.weight for aside in asides]
+        return outputs, updates.get("batch_stats", {})
 
-        def term_of(logits, labels):
-            """Returns what the gradient is taken of, and the loss with its count."""
-            parts_here, count = loss.sums(logits, labels, all_sum=parallel.all_sum)
-            parts, count = parallel.all_sum((lax.stop_gradient(parts_here), count))
-            num_images = parallel.all_sum(len(labels))
-            by_pixels = loss.divide_by == "pixels"
-            divisor = jnp.where(count > 0, count, 1) if by_pixels else num_images
-            # The gradients of all devices are added later, so each differentiates a term of
-            #   d total / d params
-            #       = sum over devices of <d total / d parts, d parts_here / d params>
-            # where parts = sum over devices of parts_here, and d total / d parts is a constant.
-            # The gradient of `total` itself would be counted once for each device.
-            loss_sum, slopes = jax.value_and_grad(loss.total)(parts, count)
-            term = sum(jnp.sum(slopes[name] * parts_here[name]) for name in parts_here)
-            return term / divisor, {"loss_sum": loss_sum, "count": count}
+    aside_weights: list[float] = []  # of the network: known once it is traced
+
+    def compare(outputs: _Outputs, labels, *, divide: bool) -> tuple[Any, dict]:
+        """Returns what the gradient is taken of, and the loss with its count."""
+        logits, *asides = outputs.logits
+        labels = label_grid.sample(labels, logits.shape[1:3], ignore_label=ignore_label)
+        term, sums = term_of(logits, labels, divide=divide)
+        for weight, aside in zip(aside_weights, asides, strict=True):
+            aside_term, aside_sums = term_of(aside, labels, divide=divide)
+            term += weight * aside_term
+            sums["loss_sum"] += weight * aside_sums["loss_sum"]
+        return term, sums
+
+    def term_of(logits, labels, *, divide: bool) -> tuple[Any, dict]:
+        parts_here, count = loss.sums(logits, labels, all_sum=parallel.all_sum)
+        parts, count = parallel.all_sum((lax.stop_gradient(parts_here), count))
+        # The gradients of all devices are added later, so each differentiates a term of
+        #   d total / d params
+        #       = sum over devices of <d total / d parts, d parts_here / d params>
+        # where parts = sum over devices of parts_here, and d total / d parts is a constant.
+        # The gradient of `total` itself would be counted once for each device.
+        loss_sum, slopes = jax.value_and_grad(loss.total)(parts, count)
+        term = sum(jnp.sum(slopes[name] * parts_here[name]) for name in parts_here)
+        divisor = find_divisor(count, len(labels)) if divide else 1
+        return term / divisor, {"loss_sum": loss_sum, "count": count}
+
+    def find_divisor(count, num_images_here: int):
+        num_images = parallel.all_sum(num_images_here)
+        by_pixels = loss.divide_by == "pixels"
+        return jnp.where(count > 0, count, 1) if by_pixels else num_images
+
+    def whole_gradient(state: TrainState, batch: dict, key: jax.Array) -> tuple[Any, dict, Any]:
+        def objective(params):
+            outputs, batch_stats = run(params, state.batch_stats, batch["images"], key)
+            term, sums = compare(outputs, batch["labels"], divide=True)
+            return term, (sums, batch_stats)
+
+        grads, (sums, batch_stats) = jax.grad(objective, has_aux=True)(state.params)
+        return grads, sums, batch_stats
+
+    def gradient_in_parts(state: TrainState, batch: dict, key: jax.Array) -> tuple[Any, dict, Any]:
+        parts = jax.tree.map(lambda a: a.reshape(iter_size, -1, *a.shape[1:]), batch)
+        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(iter_size))
+        if loss.is_sum_over_pixels:
+            slope_of, extra, found = slope_of_sums, parts["labels"], None
+        else:
+            slope_of, (extra, found) = slope_of_outputs, differentiate_outputs(state, parts, keys)
+
+        def add(total, part):
+            grads, batch_stats = total
+            more, sums, batch_stats = slope_of(state.params, batch_stats, *part)
+            return (jax.tree.map(jnp.add, grads, more), batch_stats), sums
+
+        none = jax.tree.map(jnp.zeros_like, state.params), state.batch_stats
+        (grads, batch_stats), sums = lax.scan(add, none, (parts["images"], keys, extra))
+        if found is None:
+            found = jax.tree.map(lambda values: values.sum(0), sums)
+            divisor = find_divisor(found["count"], len(batch["images"]))
+            grads = jax.tree.map(lambda grad: grad / divisor, grads)
+        return grads, found, batch_stats
+
+    def slope_of_sums(params, batch_stats, images, key, labels) -> tuple[Any, dict, Any]:
+        """Differentiates the sum of a part's losses; who adds them up divides by their number."""
+
+        def objective(params):
+            outputs, updated = run(params, batch_stats, images, key)
+            term, sums = compare(outputs, labels, divide=False)
+            return term, (sums, updated)
 
         grads, (sums, batch_stats) = jax.grad(objective, has_aux=True)(params)
         return grads, sums, batch_stats
 
-    def accumulate(state: TrainState, batch: dict, key: jax.Array) -> tuple[Any, dict, Any]:
-        def add(total, part):
-            index, part = part
-            grads, batch_stats = total
-            part_key = jax.random.fold_in(key, index)
-            more, sums, batch_stats = gradients(state.params, batch_stats, part, part_key)
-            return (jax.tree.map(jnp.add, grads, more), batch_stats), sums
+    def differentiate_outputs(state: TrainState, parts: dict, keys) -> tuple[_Outputs, dict]:
+        """Runs all parts, and differentiates the loss of the batch by their outputs."""
 
-        parts = jax.tree.map(lambda a: a.reshape(iter_size, -1, *a.shape[1:]), batch)
-        none = jax.tree.map(jnp.zeros_like, state.params), state.batch_stats
-        (grads, batch_stats), sums = lax.scan(add, none, (jnp.arange(iter_size), parts))
-        grads = jax.tree.map(lambda grad: grad / iter_size, grads)
-        return grads, jax.tree.map(lambda values: values.sum(0), sums), batch_stats
+        def run_part(part):
+            images, key = part
+            return run(state.params, state.batch_stats, images, key)[0]
+
+        outputs = lax.map(run_part, (parts["images"], keys))
+        joined, labels = jax.tree.map(
+            lambda a: a.reshape(-1, *a.shape[2:]), (outputs, parts["labels"])
+        )
+        slopes, sums = jax.grad(partial(compare, divide=True), has_aux=True)(joined, labels)
+        return jax.tree.map(lambda a, like: a.reshape(like.shape), slopes, outputs), sums
+
+    def slope_of_outputs(params, batch_stats, images, key, slopes) -> tuple[Any, dict, Any]:
+        """Runs a part once more, and takes the slopes of its outputs back to the parameters."""
+        _, pull_back, batch_stats = jax.vjp(
+            lambda params: run(params, batch_stats, images, key), params, has_aux=True
+        )
+        return *pull_back(slopes), {}, batch_stats
 
     def update(state: TrainState, batch: dict) -> tuple[TrainState, dict[str, jax.Array]]:
         step_key = parallel.device_key(key, state.step)
-        if iter_size == 1:
-            total = gradients(state.params, state.batch_stats, batch, step_key)
-        else:
-            total = accumulate(state, batch, step_key)
-        grads, sums, batch_stats = total
+        find_gradient = whole_gradient if iter_size == 1 else gradient_in_parts
+        grads, sums, batch_stats = find_gradient(state, batch, step_key)
         grads = parallel.all_sum(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         # `optax.tree.norm(grads)` adds the same sums in the same order, to the last bit.

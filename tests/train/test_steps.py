@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from fcn_jax.models import atrous_head
 from fcn_jax.models.atrous_head import AUXILIARY
 from fcn_jax.models.zoo import build
 from fcn_jax.ops.losses import make_loss, softmax_cross_entropy
@@ -186,24 +187,35 @@ def test_caffe_sum_is_mean_times_pixels_per_image(make_model, random_variables):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_iter_size_takes_the_mean_of_the_gradients_of_the_parts(make_model, random_variables):
-    model = make_model(norm="none")
-    variables, batch = random_variables(model), make_batch()
-    whole, sums = step_once(model, variables, batch, iter_size=4)
-    alone = [
-        step_once(model, variables, {name: array[i : i + 1] for name, array in batch.items()})
-        for i in range(4)
-    ]
-    assert sums["count"] == sum(part["count"] for _, part in alone)
-    np.testing.assert_allclose(sums["loss_sum"], sum(part["loss_sum"] for _, part in alone), 1e-6)
-    # From the same start, the mean of the gradients leads to the mean of where each alone leads.
-    mean = jax.tree.map(lambda *leaves: np.mean(leaves, 0), *(state.params for state, _ in alone))
-    for ours, theirs in zip(jax.tree.leaves(whole.params), jax.tree.leaves(mean), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-    # The last image has almost no label: the mean over all pixels is something else.
-    other, _ = step_once(model, variables, batch)
-    differences = jax.tree.map(lambda a, b: np.abs(a - b).max(), whole.params, other.params)
-    assert max(jax.tree.leaves(differences)) > 1e-3
+LOSSES = {
+    "weighted pixels": {"class_weights": EVERY_TERM["class_weights"]},
+    "images": {"divide_by": "images"},
+    "hardest pixels": {"ohem_fraction": 0.4},
+    "every term": EVERY_TERM,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
+def test_parts_make_the_update_of_the_whole_batch(loss, random_variables, monkeypatch):
+    monkeypatch.setattr(atrous_head, "AUX_DROPOUT", 0.0)  # parts draw by themselves
+    model = build(TINY_WITH_AUX, num_classes=NUM_CLASSES, norm="none", axis_name=parallel.AXIS)
+    variables = random_variables(model)
+    # The last image has almost no label, the first only in half: means of parts would differ.
+    batch = make_batch(num_images=8)
+    whole, sums = step_once(model, variables, batch, loss=loss)
+    moved = max(
+        np.abs(new - old).max()
+        for new, old in zip(*map(jax.tree.leaves, (whole.params, variables["params"])), strict=True)
+    )
+    for iter_size, count in ((4, 1), (2, 2)):
+        parts, part_sums = step_once(
+            model, variables, batch, loss=loss, iter_size=iter_size, count=count
+        )
+        assert part_sums["count"] == sums["count"]
+        np.testing.assert_allclose(part_sums["loss_sum"], sums["loss_sum"], rtol=2e-6)
+        np.testing.assert_allclose(part_sums["grad_norm"], sums["grad_norm"], rtol=1e-5)
+        for ours, theirs in zip(*map(jax.tree.leaves, (parts.params, whole.params)), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * max(1, moved))
 
 
 def test_parts_do_not_change_with_the_devices(make_model, random_variables):
