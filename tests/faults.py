@@ -46,7 +46,7 @@ FLAGS = (
     "--config.eval.num_samples=2",
 )
 # What is told of a run's time and place; all else has to be equal.
-PASSING = {"images_per_s", "eval_s", "num_shapes"}
+PASSING = {"images_per_s", "read_share", "copy_share", "eval_s", "num_shapes"}
 
 
 class Launch:

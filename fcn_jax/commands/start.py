@@ -29,7 +29,12 @@ def start() -> int:
             file=sys.stderr,
         )
         return 2
-    return main(sys.argv[1:], experiments_dir=experiments_dir, program=program)
+    code = main(sys.argv[1:], experiments_dir=experiments_dir, program=program)
+    if code and "fcn_jax.train.world" in sys.modules:
+        from fcn_jax.train.world import leave
+
+        leave(code)
+    return code
 
 
 def open_streams() -> None:

@@ -2,8 +2,16 @@
 
 import argparse
 import contextlib
+import os
+from typing import TYPE_CHECKING
 
 from fcn_jax.commands import experiments
+from fcn_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from fcn_jax.train.profile import Profile
+    from fcn_jax.train.run_folder import RunFolder
+    from fcn_jax.train.world import Membership
 
 HELP = "train an experiment; the same command goes on with a stopped one"
 EXAMPLES = """\
@@ -28,19 +36,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write curves and pictures for TensorBoard into the run folder too",
     )
+    parser.add_argument(
+        "--profile",
+        type=int,
+        metavar="N",
+        help="trace N steps, after the first ten, with jax's profiler, into the run folder",
+    )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="train together with the other processes of a cluster job; the next three say where "
+        "they are, if neither the scheduler nor variables (JAX_COORDINATOR_ADDRESS, "
+        "JAX_NUM_PROCESSES, JAX_PROCESS_ID) do",
+    )
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 runs")
+    parser.add_argument("--num_processes", type=int, metavar="N", help="number of processes")
+    parser.add_argument("--process_id", type=int, metavar="I", help="number of this one, from 0 on")
 
 
 def run(args: argparse.Namespace) -> None:
+    from fcn_jax.train import parallel
     from fcn_jax.train.compilations import count_compilations
     from fcn_jax.train.loop import train
+    from fcn_jax.train.run_folder import RunFolder
+    from fcn_jax.train.world import join
 
-    with contextlib.ExitStack() as stack, count_compilations() as compilations:
+    folder = RunFolder(args.workdir)
+    with (
+        join(_find_membership(args)),
+        contextlib.ExitStack() as stack,
+        count_compilations() as compilations,
+    ):
         listeners = []
-        if args.tensorboard:
+        if args.tensorboard and parallel.is_writer():
             from fcn_jax.reports.tensorboard import TensorBoard
-            from fcn_jax.train.run_folder import RunFolder
 
-            board = TensorBoard(RunFolder(args.workdir).tensorboard_path)
+            board = TensorBoard(folder.tensorboard_path)
             listeners.append(stack.enter_context(contextlib.closing(board)))
         report = train(
             args.config.to_dict(),
@@ -49,7 +80,11 @@ def run(args: argparse.Namespace) -> None:
             command=args.command_line,
             accept_data=args.accept_data,
             listeners=listeners,
+            profile=_make_profile(args, folder),
         )
+        is_writer = parallel.is_writer()
+    if not is_writer:
+        return
     if report is None:
         print(f"{args.workdir} is complete: nothing to do")
         return
@@ -57,3 +92,22 @@ def run(args: argparse.Namespace) -> None:
         f"{args.workdir}: {report['split']} mean IoU {report['mean_iou']:.4f} "
         f"at step {report['step']}; {compilations}"
     )
+
+
+def _find_membership(args: argparse.Namespace) -> "Membership | None":
+    from fcn_jax.train.world import Membership
+
+    said = {name: getattr(args, name) for name in ("coordinator", "num_processes", "process_id")}
+    if not args.distributed and all(value is None for value in said.values()):
+        return None
+    return Membership.find(os.environ, **said)
+
+
+def _make_profile(args: argparse.Namespace, folder: "RunFolder") -> "Profile | None":
+    from fcn_jax.train.profile import Profile
+
+    if args.profile is None:
+        return None
+    if args.profile < 1:
+        raise UserError(f"--profile={args.profile} must be a number of steps, such as 5")
+    return Profile(folder.profile_path, args.profile)

@@ -249,7 +249,7 @@ class Inference:
             for look in job.looks:
                 group = waiting.setdefault(look.shape, [])
                 group.append((job, look))
-                if len(group) == self._devices.count:
+                if len(group) == self._devices.local_count:
                     running.append((group, self._start(waiting.pop(look.shape))))
                 # While one group is computed, the next is made ready.
                 if len(running) > 1:
@@ -260,7 +260,7 @@ class Inference:
 
     def _start(self, group: Sequence[tuple[_Job, _Look]]) -> jax.Array:
         shape = group[0][1].shape
-        images = np.empty((self._devices.count, *shape, 3), np.uint8)
+        images = np.empty((self._devices.local_count, *shape, 3), np.uint8)
         images[:] = self._fill_rgb
         sizes = np.ones((len(images), 2), np.int32)
         for padded, size, (job, look) in zip(images, sizes, group, strict=False):

@@ -69,7 +69,18 @@ class Checkpoints:
             self._remove_halves()
         self._descriptor = os.open(self._folder, os.O_RDONLY)
         self._root = _find_plain_path(self._folder, self._descriptor)
-        self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler("state"))
+        # Where several processes train together, each has the whole state, and this one alone asks
+        # Orbax to write it or to read it: no other takes part, or is waited for.
+        alone = parallel.only_this_process()
+        processes = ocp.options.MultiprocessingOptions(
+            primary_host=min(alone or {0}), active_processes=alone
+        )
+        self._orbax = ocp.Checkpointer(
+            ocp.CompositeCheckpointHandler(
+                "state", composite_options=ocp.CompositeOptions(multiprocessing_options=processes)
+            ),
+            multiprocessing_options=processes,
+        )
 
     def save(self, step: int, state: Any) -> None:
         """Saves a replicated state; then removes what is neither the newest nor the best.

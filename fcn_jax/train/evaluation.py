@@ -81,7 +81,7 @@ class Evaluator:
         dataset.check_classes(split)
         self._dataset, self._split, self._source = dataset, split, dataset.source(split)
         # More than all images at once would only be fillers.
-        most = max(1, -(-len(self._source) // devices.count))
+        most = max(1, -(-len(self._source) // devices.count))  # of all processes
         self._devices, self._device_batch_size = devices, min(device_batch_size, most)
         self._size_multiple, self._convention = size_multiple, convention
         self._boundary_px = boundary_px
@@ -148,8 +148,33 @@ class Evaluator:
             variables: Variables of the network, replicated on the evaluator's devices.
             on_batch: Called with the number of images of each batch that was counted.
             on_prediction: Called with every image and its prediction.
+
+        Of several processes each scores its part of the images; then all have the whole result.
+
+        Raises:
+            KeyboardInterrupt: If `on_batch` raises it, in this process or another.
         """
         tally = self.tally()
+        try:
+            self._score_part(tally, variables, on_batch, on_prediction)
+            part = tally.part
+        except KeyboardInterrupt:
+            part = None
+        parts = self._devices.gather(part)
+        if None in parts:
+            raise KeyboardInterrupt
+        for index, theirs in enumerate(parts):
+            if index != self._devices.process_index:
+                tally.merge(theirs)
+        return tally.finish()
+
+    def _score_part(
+        self,
+        tally: Tally,
+        variables: Any,
+        on_batch: Callable[[int], None],
+        on_prediction: Callable[[Prediction], None],
+    ) -> None:
         for batch, outputs in _one_ahead(self._run(variables)):
             of_images = {
                 name: np.asarray(array).reshape(-1, *array.shape[2:])
@@ -167,7 +192,6 @@ class Evaluator:
                 on_prediction(prediction)
                 num_images += 1
             on_batch(num_images)
-        return tally.finish()
 
     def tally(self, *, leave_out: AbstractSet[str] = frozenset()) -> Tally:
         """Makes what adds up the predictions for this split, wherever they come from.
@@ -207,9 +231,11 @@ class Evaluator:
     def _run(self, variables: Any) -> Iterator[tuple[dict, dict]]:
         batches = eval_batches(
             self._source,
-            batch_size=self._device_batch_size * self._devices.count,
+            batch_size=self._device_batch_size * self._devices.local_count,
             size_multiple=self._size_multiple,
             ignore_label=self._dataset.labels.ignore_label,
+            process_index=self._devices.process_index,
+            process_count=self._devices.process_count,
         )
         for batch in batches:
             self._check_fits(batch["images"].shape[1:3])

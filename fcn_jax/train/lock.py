@@ -27,7 +27,8 @@ def lock_folder(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
     def refuse(holder: Holder | str) -> None:
         raise UserError(
             f"{folder} is being trained by {holder}\nwait for it or stop it, or choose another "
-            "--workdir; one process trains on all devices (srun -n 1)"
+            "--workdir; one process trains on all devices (srun -n 1), several only together "
+            "(--distributed)"
         )
 
     made = [path for path in (folder, *folder.parents) if not path.exists()]

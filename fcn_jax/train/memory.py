@@ -26,7 +26,7 @@ def free_bytes(devices: Devices) -> int:
         return devices.memory_bytes
     groups = _OWN_GROUPS.read_text() if _OWN_GROUPS.exists() else ""  # Linux alone has it
     free = min(psutil.virtual_memory().available, free_of_groups(groups, _CGROUPS))
-    return int(free) // devices.count  # all in the one memory
+    return int(free) // devices.local_count  # all in the one memory
 
 
 def free_of_groups(groups: str, folder: Path) -> float:

@@ -78,10 +78,15 @@ class Progress:
     """What a command says on stderr while it works; a context manager.
 
     Nothing that happens to stderr is an error; see `output`.
+
+    Args:
+        quiet: Whether to say nothing, since another process says it.
     """
 
-    def __init__(self) -> None:
-        self._console = Console(file=LossyStream(sys.stderr), highlight=False, markup=False)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(
+            file=LossyStream(sys.stderr), highlight=False, markup=False, quiet=quiet
+        )
         self._told_at = -math.inf
         self._bars = Bars(
             TextColumn("{task.description}", markup=False),
@@ -90,7 +95,7 @@ class Progress:
             TextColumn("{task.fields[work].text}", markup=False),
             console=self._console,
             expand=True,
-            disable=not self._console.is_terminal,
+            disable=quiet or not self._console.is_terminal,
         )
 
     def __enter__(self) -> "Progress":

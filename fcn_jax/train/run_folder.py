@@ -10,6 +10,7 @@ eval/<split>-<step>.*     the same of several views, or of the CRF: `val-1480.fl
 eval/<split>-<step>.csv   the scores of each image, where `evaluate` made the evaluation
 eval/<split>-<step>.png   its confusion matrix as a picture, likewise
 failure.json              the step that ended the run, since it was not finite; see `failure`
+profile/                  traces of jax's profiler, where they were asked for
 tensorboard/              curves and pictures for TensorBoard, where they were asked for
 samples/<split>/          some images, spread over the split, their labels and their predictions
 checkpoints/
@@ -81,6 +82,11 @@ class RunFolder:
     def checkpoints_path(self) -> Path:
         """The folder of the run's checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def profile_path(self) -> Path:
+        """The folder of the traces of jax's profiler."""
+        return self.path / "profile"
 
     @property
     def tensorboard_path(self) -> Path:

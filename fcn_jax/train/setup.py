@@ -221,7 +221,12 @@ def _find_rows(
 
 
 def make_batches(
-    config: Mapping[str, Any], dataset: Dataset, *, start_step: int = 0
+    config: Mapping[str, Any],
+    dataset: Dataset,
+    *,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields the batches that an experiment trains on, from that of step `start_step` + 1 on.
 
@@ -234,6 +239,8 @@ def make_batches(
         batch_size=config["train"]["batch_size"],
         seed=config["seed"],
         start_step=start_step,
+        process_index=process_index,
+        process_count=process_count,
         ignore_label=dataset.labels.ignore_label,
         **config["augment"],
     )

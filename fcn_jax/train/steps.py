@@ -81,7 +81,8 @@ def make_train_step(
 
     The batch is `{"images": [d, b, h, w, 3], "labels": [d, b, h, w]}`. The sums, over the whole
     batch, are `loss_sum`, `count` (their ratio is the loss), `grad_norm`, and `grad_squares [n]`:
-    the squared norm of the gradient of each of the n parameters, in the order of their leaves.
+    the squared norm of the gradient of each of the n parameters, in the order of their leaves. With
+    `parallel.STOP` in the batch there are its votes too.
 
     Args:
         loss: Loss of the batch, with the number that it is to be divided by. What the network
@@ -150,7 +151,10 @@ def make_train_step(
         return grads, sums, batch_stats
 
     def gradient_in_parts(state: TrainState, batch: dict, key: jax.Array) -> tuple[Any, dict, Any]:
-        parts = jax.tree.map(lambda a: a.reshape(iter_size, -1, *a.shape[1:]), batch)
+        parts = {
+            name: batch[name].reshape(iter_size, -1, *batch[name].shape[1:])
+            for name in ("images", "labels")
+        }
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(iter_size))
         if loss.is_sum_over_pixels:
             slope_of, extra, found = slope_of_sums, parts["labels"], None
@@ -212,6 +216,8 @@ def make_train_step(
         squares = [optax.tree.norm(grad, squared=True) for grad in jax.tree.leaves(grads)]
         grad_norm, grad_squares = jnp.sqrt(sum(squares)), jnp.stack(squares)
         sums = {**sums, "grad_norm": grad_norm, "grad_squares": grad_squares}
+        if parallel.STOP in batch:
+            sums[parallel.STOP] = parallel.all_sum(batch[parallel.STOP])
         state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),

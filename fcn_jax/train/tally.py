@@ -152,6 +152,25 @@ class Tally:
             boundary_counts=count(distance <= distance_px),
         )
 
+    @property
+    def part(self) -> dict[str, Any]:
+        """What was counted, for the tally of another process."""
+        return {
+            "counted": self._counted,
+            "shapes": self._shapes,
+            "samples": self._samples,
+            "boundary_counts": self._boundary_counts,
+            "band_counts": self._band_counts,
+        }
+
+    def merge(self, part: Mapping[str, Any]) -> None:
+        """Adds what another process counted of other images."""
+        self._counted.update(part["counted"])
+        self._shapes.update(part["shapes"])
+        self._samples += part["samples"]
+        self._boundary_counts = self._boundary_counts + part["boundary_counts"]
+        self._band_counts = self._band_counts + part["band_counts"]
+
     def finish(self) -> Evaluation:
         """Returns what was counted."""
         if not self._counted:

@@ -3,6 +3,7 @@ import multiprocessing
 import threading
 import time
 from itertools import islice
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -90,16 +91,13 @@ def test_first_200_batches_do_not_depend_on_threads(many, reference, num_threads
 
 
 @pytest.mark.parametrize("process_count", [2, 4])
-def test_first_200_batches_of_processes_interleave_to_those_of_one(many, reference, process_count):
+def test_first_200_batches_of_processes_join_to_those_of_one(many, reference, process_count):
     parts = [
         take(200, many, process_index=index, process_count=process_count, **EVERYTHING)
         for index in range(process_count)
     ]
     merged = [
-        {
-            key: np.stack([part[key] for part in step], axis=1).reshape(4, *step[0][key].shape[1:])
-            for key in step[0]
-        }
+        {key: np.concatenate([part[key] for part in step]) for key in step[0]}
         for step in zip(*parts, strict=True)
     ]
     assert_same(merged, reference)
@@ -255,14 +253,22 @@ def test_eval_batches_keep_reading_order_within_a_shape(pairs):
     assert same_size == sorted(same_size)
 
 
-def test_eval_batches_of_two_processes_have_equal_shapes_and_share_the_images(pairs):
-    parts = [
-        list(eval_batches(pairs, batch_size=4, process_index=index, process_count=2))
-        for index in range(2)
-    ]
-    assert [b["images"].shape for b in parts[0]] == [b["images"].shape for b in parts[1]]
-    assert all(len(batch["ids"]) == 2 for batch in parts[0])
-    assert set(real_images(parts[0] + parts[1])) == {pair["id"] for pair in pairs}
+def test_eval_batches_of_two_processes_deal_out_the_images_and_read_no_others(pairs):
+    class Watched(list):
+        read: ClassVar = []
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return super().__getitem__(index)
+
+    pairs = Watched(pairs)
+    for index in range(2):
+        Watched.read.clear()
+        batches = list(eval_batches(pairs, batch_size=4, process_index=index, process_count=2))
+        assert all(len(batch["ids"]) == 4 for batch in batches)
+        mine = range(index, len(pairs), 2)
+        assert sorted(Watched.read) == list(mine)
+        assert set(real_images(batches)) == {list.__getitem__(pairs, i)["id"] for i in mine}
 
 
 def test_padding_keeps_its_colour_whatever_happens_to_the_image(pairs):

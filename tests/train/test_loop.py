@@ -25,7 +25,7 @@ from fcn_jax.errors import UserError
 from fcn_jax.ops.losses import make_loss
 from fcn_jax.ops.metrics import scores
 from fcn_jax.reports.replay import describe
-from fcn_jax.train import loop, parallel, setup
+from fcn_jax.train import loop, parallel, record, setup
 from fcn_jax.train import replay as replays
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.evaluation import Evaluator
@@ -37,6 +37,7 @@ from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.sections import TrainOptions
 from fcn_jax.train.setup import make_setup
 from fcn_jax.train.warm_start import init_from
+from tests.faults import PASSING
 from tests.train.conftest import NUM_CLASSES, VOID, TinyDataset, last_state, make_config, run
 
 pytestmark = pytest.mark.usefixtures("plain_conv", "one_device")
@@ -53,7 +54,7 @@ class Notes(Listener):
 
     def on_eval(self, report, samples, labels):
         assert {sample.id for sample in samples} and labels.num_classes == NUM_CLASSES
-        self.notes.append({"kind": "eval", **{key: report[key] for key in loop._LOGGED}})
+        self.notes.append({"kind": "eval", **{key: report[key] for key in record._LOGGED}})
 
 
 HEARD = Notes()
@@ -86,11 +87,11 @@ def assert_same_bits(state, other):
 def read_log(workdir):
     """The lines of metrics.jsonl without what depends on the clock."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "images_per_s"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in PASSING} for line in lines]
 
 
 def stop_at_step(monkeypatch, step, number):
-    """Sends this process a signal while the batch of `step` is read."""
+    """Sends this process a signal while the batch of `step` is read: during the step before."""
     original = setup.train_batches
 
     def stopping(source, *, start_step=0, **options):
@@ -104,7 +105,7 @@ def stop_at_step(monkeypatch, step, number):
 
 def test_resumed_run_equals_uninterrupted_run(config, whole, tmp_path, monkeypatch):
     """Stopped by every kind of signal; the last comes before the first step of its launch."""
-    stops = [(2, signal.SIGHUP, 2), (4, signal.SIGUSR1, 4), (5, signal.SIGTERM, 4)]
+    stops = [(3, signal.SIGHUP, 2), (5, signal.SIGUSR1, 4), (5, signal.SIGTERM, 4)]
     for step, number, kept_step in stops:
         with monkeypatch.context() as patch:
             stop_at_step(patch, step, number)

@@ -54,7 +54,28 @@ def test_host_sum_adds_over_the_devices_in_int64():
 
 
 def test_the_only_process_writes():
-    assert parallel.get_devices().is_writer
+    assert parallel.is_writer()
+    assert parallel.share("mine") == "mine" and parallel.get_devices().gather(1) == [1]
+
+
+def test_shard_map_makes_the_same_bits_as_pmap():
+    def update(state, batch):
+        mean = parallel.all_sum(batch["x"].sum(0)) / 8
+        draw = jax.random.normal(parallel.device_key(jax.random.key(0), state["step"]), (3,))
+        return {"step": state["step"] + 1, "w": state["w"] * 0.9 + mean}, {
+            "sum": parallel.all_sum(draw * mean)
+        }
+
+    batch = {"x": np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)}
+    ends = []
+    for form in ("pmap", "shard_map"):
+        devices = parallel.get_devices(form=form)
+        step = devices.update(update)
+        state = devices.replicate({"step": np.int32(0), "w": np.ones(3, np.float32)})
+        for _ in range(3):
+            state, sums = step(state, devices.put(devices.shard(batch)))
+        ends.append(jax.device_get((state, sums)))
+    jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
 def test_dropout_differs_between_steps_and_devices():

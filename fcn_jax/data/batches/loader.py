@@ -50,8 +50,8 @@ def train_batches(
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields training batches for ever; `.close()` ends the reading threads and processes.
 
-    Every epoch is a fresh permutation; a batch may span two epochs. Image `i` of global batch `k`
-    goes to process `i % process_count`, so the global batch is the same for any process count.
+    Every epoch is a fresh permutation; a batch may span two epochs. Each global batch is cut into
+    equal parts, the first for process 0, so the global batch is the same for any process count.
 
     Each crop is cut out of its scaled and rotated image; then its colours change, it is blurred,
     padded and mirrored, by the functions of `transforms` and `photometric`.
@@ -139,9 +139,8 @@ def train_batches(
     )
     stream = grain.MapDataset.source(source).shuffle(seed=seed).repeat()
     stream = stream.random_map(augment, seed=seed)
-    batches = stream[process_index::process_count].batch(
-        batch_size // process_count, drop_remainder=True
-    )
+    parts = stream.batch(batch_size // process_count, drop_remainder=True)
+    batches = parts[process_index::process_count]
     return _iterate(
         batches, start_step=start_step, num_threads=num_threads, num_workers=num_workers
     )
@@ -182,33 +181,35 @@ def eval_batches(
     The padded shape of an image is a function of its own size only: each side is rounded up to
     `size_multiple`, at the bottom and at the right. Images of equal padded shape are grouped in
     reading order; filler images (id "", size 0x0, labels all void) complete the last batch of each
-    shape. Image `i` of a global batch goes to process `i % process_count`; every process yields the
-    same number of batches of the same shapes (each decodes all images to know them).
+    shape. Image `i` of the split goes to process `i % process_count`, which batches its images by
+    itself: processes may have other numbers of batches, of other shapes.
 
     Args:
         source: The pairs of a split. A record without "label" is an image without one: its labels
             are void.
-        batch_size: Number of images per batch, over all processes.
+        batch_size: Number of images per batch, of this process.
         size_multiple: Number of pixels that both padded sides are a multiple of.
         ignore_label: Label value of padding and of fillers.
         num_threads: Number of threads that read ahead.
         process_index: Number of this process.
-        process_count: Number of processes that share each batch.
+        process_count: Number of processes that share the images.
 
     Yields:
         {"ids": list of b str, "sizes": int32 [b, 2] true height and width,
-        "images": uint8 [b, h, w, 3] RGB, "labels": uint8 [b, h, w]}, where b is
-        batch_size // process_count.
+        "images": uint8 [b, h, w, 3] RGB, "labels": uint8 [b, h, w]}, where b is batch_size.
     """
-    _check_batch_size(batch_size, process_index, process_count)
+    _check_process(process_index, process_count)
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size} must be a positive number of images")
     if size_multiple < 1:
         raise UserError(f"size_multiple={size_multiple} must be a positive number of pixels")
     return _group_by_shape(
-        _iterate(grain.MapDataset.source(source), num_threads=num_threads),
+        _iterate(
+            grain.MapDataset.source(source)[process_index::process_count], num_threads=num_threads
+        ),
         batch_size=batch_size,
         size_multiple=size_multiple,
         ignore_label=ignore_label,
-        part=slice(process_index, None, process_count),
     )
 
 
@@ -223,6 +224,10 @@ def _check_batch_size(batch_size: int, process_index: int, process_count: int) -
             f"batch_size={batch_size} must be a positive multiple of process_count={process_count};"
             f" try {process_count * max(1, batch_size // process_count)}"
         )
+    _check_process(process_index, process_count)
+
+
+def _check_process(process_index: int, process_count: int) -> None:
     if not 0 <= process_index < process_count:
         raise UserError(f"process_index={process_index} must lie in [0, {process_count})")
 
@@ -282,7 +287,6 @@ def _group_by_shape(
     batch_size: int,
     size_multiple: int,
     ignore_label: int,
-    part: slice,
 ) -> Generator[dict[str, Any], None, None]:
     waiting: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     try:
@@ -292,13 +296,13 @@ def _group_by_shape(
             group = waiting.setdefault(shape, [])
             group.append(record)
             if len(group) == batch_size:
-                yield _stack(waiting.pop(shape)[part], shape, ignore_label)
+                yield _stack(waiting.pop(shape), shape, ignore_label)
     finally:
         records.close()
     filler = {"id": "", "image": np.zeros((0, 0, 3), np.uint8)}
     for shape, group in waiting.items():
         group += [filler] * (batch_size - len(group))
-        yield _stack(group[part], shape, ignore_label)
+        yield _stack(group, shape, ignore_label)
 
 
 def _stack(
