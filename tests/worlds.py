@@ -50,7 +50,7 @@ class World:
         self, folder: Path, num_processes: int, num_devices: int, flags: Sequence[str] = ()
     ):
         self.run = folder / "run"
-        coordinator = f"127.0.0.1:{_find_free_port()}"
+        coordinator = f"127.0.0.1:{find_free_port()}"
         words = [sys.executable, "launch.py", "train", *faults.FLAGS, *flags]
         words += [f"--config.data.data_dir={folder.parent / 'data'}", f"--workdir={self.run}"]
         words += [f"--config.data.source_dir={folder.parent / 'pictures'}"]
@@ -94,7 +94,8 @@ class World:
         return any((self.run / "checkpoints").glob("*.new*"))
 
 
-def _find_free_port() -> int:
+def find_free_port() -> int:
+    """Finds a port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

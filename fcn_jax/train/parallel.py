@@ -262,6 +262,12 @@ def all_sum(tree: Any) -> Any:
     return lax.psum(tree, AXIS)
 
 
+def all_sum_in(dtype: str, tree: Any) -> Any:
+    """Sums arrays as `all_sum` does, but sends and adds them in `dtype`; sums have their own."""
+    sums = all_sum(jax.tree.map(lambda array: array.astype(dtype), tree))
+    return jax.tree.map(lambda total, array: total.astype(array.dtype), sums, tree)
+
+
 def device_key(key: jax.Array, step: jax.Array) -> jax.Array:
     """Derives the key of this step on this device, inside a mapped function."""
     return jax.random.fold_in(jax.random.fold_in(key, step), lax.axis_index(AXIS))

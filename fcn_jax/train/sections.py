@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from fcn_jax.atomic_file import local_path
 from fcn_jax.errors import ABBREVIATIONS, UserError, did_you_mean
@@ -35,6 +35,8 @@ class TrainOptions:
         batch_size: Images of an update, over all devices and processes.
         iter_size: Parts that a batch is computed in, one after the other, to save memory (Caffe's
             word); the update is that of the whole batch.
+        reduce_dtype: Type in which the gradients of the devices are added up. With bfloat16 half as
+            many bytes are sent, and the sums are rounded to 8 bits.
         log_every: Steps between two lines of metrics.jsonl; 0 for the last step only.
         eval_every: Steps between two evaluations; 0 for the last step only.
         checkpoint_every: Steps between two checkpoints; 0 for evaluations and the last step only.
@@ -44,6 +46,7 @@ class TrainOptions:
     num_steps: int
     batch_size: int
     iter_size: int = 1
+    reduce_dtype: Literal["float32", "bfloat16"] = "float32"
     log_every: int = 20
     eval_every: int = 0
     checkpoint_every: int = 0

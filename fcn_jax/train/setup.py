@@ -115,6 +115,7 @@ class Setup:
             ignore_label=self.dataset.labels.ignore_label,
             devices=self.devices,
             iter_size=self.options.iter_size,
+            reduce_dtype=self.options.reduce_dtype,
             label_grid=LabelGrid.under(self.rows[-1]),
         )
 

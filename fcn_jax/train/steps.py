@@ -75,6 +75,7 @@ def make_train_step(
     ignore_label: int,
     devices: Devices,
     iter_size: int = 1,
+    reduce_dtype: str = "float32",
     label_grid: LabelGrid = EVERY_PIXEL,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
     """Makes the update `(state, batch) -> (state, sums)`, mapped over `devices`.
@@ -94,6 +95,7 @@ def make_train_step(
             dropout draws for each. Where the loss is no sum over pixels (hardest pixels, Dice) all
             parts run twice: first for the loss of the batch, then for the gradient. (The word is
             Caffe's, whose parts are divided by the number of their own pixels.)
+        reduce_dtype: Type in which the gradients of the devices are added up.
         label_grid: Pixels that the network scores in training.
     """
 
@@ -210,7 +212,7 @@ def make_train_step(
         step_key = parallel.device_key(key, state.step)
         find_gradient = whole_gradient if iter_size == 1 else gradient_in_parts
         grads, sums, batch_stats = find_gradient(state, batch, step_key)
-        grads = parallel.all_sum(grads)
+        grads = parallel.all_sum_in(reduce_dtype, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         # `optax.tree.norm(grads)` adds the same sums in the same order, to the last bit.
         squares = [optax.tree.norm(grad, squared=True) for grad in jax.tree.leaves(grads)]

@@ -111,12 +111,13 @@ class Membership:
                 )
         if self.num_processes is not None and self.num_processes < 1:
             raise UserError(f"--num_processes={self.num_processes} must be 1 or more")
-        if self.process_id is not None and not (
-            0 <= self.process_id < (self.num_processes or self.process_id + 1)
-        ):
+        if self.process_id is None:
+            return
+        most = self.num_processes and self.num_processes - 1
+        if self.process_id < 0 or (most is not None and self.process_id > most):
+            range_ = "0 or more" if most is None else f"one of 0 to {most}"
             raise UserError(
-                f"--process_id={self.process_id} must be one of 0 to {self.num_processes - 1}: "
-                "processes are numbered from 0"
+                f"--process_id={self.process_id} must be {range_}: processes are numbered from 0"
             )
 
 
@@ -170,7 +171,9 @@ def join(membership: Membership | None) -> Iterator[None]:
         ) from error
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except UserError:
+        raise
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # both are used for it
         if is_loss(str(error)):
             raise UserError(LOST) from error
         raise

@@ -80,6 +80,7 @@ OTHER = {
     "optim.name": ("sgd", "adamw"),
     "optim.schedule": ("constant", "step"),
     "train.split": "other",
+    "train.reduce_dtype": "bfloat16",
 }
 # A choice that needs another one beside it, or that another one stands in the way of.
 BESIDE = {

@@ -251,3 +251,18 @@ def test_label_grid_is_void_beyond_the_image():
     labels = jnp.zeros((1, 9, 12), jnp.int32)
     sampled = LabelGrid(start=0, stride=8).sample(labels, (2, 3), ignore_label=255)
     np.testing.assert_array_equal(sampled, [[[0, 0, 255], [0, 0, 255]]])
+
+
+def test_gradients_can_be_added_in_bfloat16(make_model, random_variables):
+    model = make_model(norm="none")
+    variables, batch = random_variables(model), make_batch()
+    moves = []
+    for dtype in ("float32", "bfloat16"):
+        state, _ = step_once(model, variables, batch, count=2, reduce_dtype=dtype)
+        assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(state.params))
+        moves.append(jax.tree.map(np.subtract, state.params, jax.device_get(variables["params"])))
+    wide, narrow = map(jax.tree.leaves, moves)
+    # Eight bits of each device's gradient, and of the sum; what cancels out keeps fewer.
+    for ours, theirs in zip(narrow, wide, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2**-6 * np.abs(theirs).max())
+    assert any((ours != theirs).any() for ours, theirs in zip(narrow, wide, strict=True))
