@@ -128,8 +128,9 @@ def kill_one(world: World, moment: str, victim: int, rng: random.Random, usual_s
 
     Returns -1 if the world was faster than its killer.
     """
-    started = time.monotonic()
-    deadline = started + rng.uniform(0.2, 1.0) * usual_s
+    while not world.is_over and not (world.run / "config.json").exists():
+        time.sleep(0.002)  # until the processes have met: before, each waits for the others
+    deadline = time.monotonic() + rng.uniform(0, 0.8) * usual_s
     while not world.is_over and (
         not world.is_saving if moment == "in a save" else time.monotonic() < deadline
     ):
