@@ -69,6 +69,7 @@ def make_optimizer(
     num_steps: int,
     name: str,
     learning_rate: float,
+    warmup_steps: int = 0,
     schedule: str = "constant",
     power: float = 0.9,
     gamma: float = 0.1,
@@ -86,7 +87,11 @@ def make_optimizer(
         num_steps: Number of steps of the whole run, over which `poly` falls to 0.
         name: Update rule: `sgd`, which is Caffe's (v = momentum * v + lr * (g + decay * w),
             w = w - v), or `adamw` with decoupled decay (w = w - lr * (adam(g) + decay * w)).
-        learning_rate: Learning rate of the first step, before its multipliers.
+        learning_rate: Learning rate of the first step, or at the end of the warm-up, before its
+            multipliers.
+        warmup_steps: First steps, in which the learning rate of the schedule is multiplied by
+            (step + 1) / warmup_steps: for large batches. Source: Goyal et al. 2017, Accurate, Large
+            Minibatch SGD.
         schedule: Course of the learning rate: `constant`; `poly`, learning_rate *
             (1 - step / num_steps) ** power; or `step`, learning_rate * gamma ** floor(step /
             step_size).
@@ -110,7 +115,10 @@ def make_optimizer(
         gamma=gamma,
         step_size=step_size,
     )
-    for key, value in {"learning_rate": learning_rate, "weight_decay": weight_decay}.items():
+    if warmup_steps:
+        rate = _warm_up(rate, warmup_steps)
+    signed = {"learning_rate": learning_rate, "warmup_steps": warmup_steps}
+    for key, value in {**signed, "weight_decay": weight_decay}.items():
         if value < 0:
             raise UserError(f"optim.{key}={value} must not be negative")
     for key, value in {"momentum": momentum, "beta2": beta2}.items():
@@ -127,6 +135,10 @@ def make_optimizer(
         case _:
             raise UserError(f"unknown optim.name {name!r}; known: sgd, adamw")
     return optax.chain(*parts, optax.scale(-1.0)), rate
+
+
+def _warm_up(rate: optax.Schedule, num_steps: int) -> optax.Schedule:
+    return lambda step: rate(step) * jnp.minimum(1.0, (step + 1) / num_steps)
 
 
 def _make_schedule(

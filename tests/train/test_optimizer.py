@@ -188,3 +188,12 @@ def test_unknown_names_are_rejected():
 def test_schedule_needs_a_step_size():
     with pytest.raises(ValueError, match="optim.step_size=0 must be 1 or more"):
         make_schedule("step", learning_rate=1.0, num_steps=9, step_size=0)
+
+
+def test_warm_up_rises_in_a_line_to_the_schedule():
+    options = {"num_steps": 10, "learning_rate": 0.5, "power": 0.9}
+    plain = make_schedule("poly", **options)
+    warm = make_schedule("poly", warmup_steps=4, **options)
+    for step in range(10):
+        factor = min(1.0, (step + 1) / 4)
+        assert float(warm(step)) == pytest.approx(factor * float(plain(step)))
