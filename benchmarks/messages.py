@@ -137,7 +137,7 @@ def _work(count: int, index: int, port: str, dtype: str) -> None:
 
 
 def find_all_reduces(text: str) -> list[int]:
-    """Returns the bytes of each sum over devices in a compiled program, in the order of its text."""
+    """Returns the bytes of each sum over devices in a compiled program, in its order."""
     found = []
     for shapes in _ALL_REDUCE.findall(text):
         sizes = (

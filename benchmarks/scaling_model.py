@@ -1,4 +1,4 @@
-"""What a training step costs on paper, from 1 to 1,024 devices; prints the tables of docs/scaling.md.
+"""Prints the tables of docs/scaling.md: what a training step costs on paper on many devices.
 
 python -m benchmarks.scaling_model
 

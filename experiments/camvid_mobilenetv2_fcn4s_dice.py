@@ -4,7 +4,7 @@ Source:  Long et al. 2015 for the head, Sandler et al. 2018 for the backbone, Mi
          for the Dice loss; the recipe is ours, see experiments/_imagenet.py.
 Run:     python launch.py train --config=camvid_mobilenetv2_fcn4s_dice \
              --workdir=runs/camvid_mobilenetv2_fcn4s_dice --config.data.source_dir=CamVid
-Expects: being measured again, see docs/results.md.
+Expects: not run since its network was corrected, see docs/results.md.
 Differs: no released counterpart. Not one of the four that are compared with each other: they all
          have the same recipe, and this one has another.
 """

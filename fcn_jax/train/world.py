@@ -7,6 +7,7 @@ that hears from each of them every few seconds.
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import jax
 
 from fcn_jax.errors import UserError
+from fcn_jax.train.library_log import sieved_stderr
 
 LOST = (
     "another process of this training has ended, so this one ends too: the output of the other "
@@ -132,6 +134,10 @@ def _find_variable(environ: Mapping[str, str], key: str) -> str | int | None:
     return None
 
 
+# What jax's service and its clients log of a lost process, with their stacks.
+_NOISE = re.compile(r"[EF]\d{4} .*(coordination_service|client\.h|add_port)")
+
+
 @contextlib.contextmanager
 def join(membership: Membership | None) -> Iterator[None]:
     """Makes this process part of a world inside of the `with`; None leaves it alone.
@@ -146,8 +152,29 @@ def join(membership: Membership | None) -> Iterator[None]:
     if membership is None:
         yield
         return
+    with sieved_stderr(_NOISE):
+        _meet(membership)
+        try:
+            yield
+        except UserError:
+            raise
+        except (jax.errors.JaxRuntimeError, ValueError) as error:  # both are used for it
+            if is_loss(str(error)):
+                raise UserError(LOST) from error
+            raise
+        jax.distributed.shutdown()
+
+
+def _meet(membership: Membership) -> None:
+    """Waits for all processes."""
     jax.config.update("jax_enable_preemption_service", False)  # it would take over SIGTERM
-    _say_why_before_aborting()
+    failed = (
+        f"the processes of this training did not find each other ({membership.describe()}): {{}}\n"
+        "process 0 has to run at that address with the port free, and all processes have to be "
+        "started"
+    )
+    _Abort.words = failed.format(f"some were not there within {CONNECT_TIMEOUT_S} s")
+    _Abort.answer()
     try:
         jax.distributed.initialize(
             membership.coordinator,
@@ -164,20 +191,8 @@ def join(membership: Membership | None) -> Iterator[None]:
             "give each process --coordinator=HOST:PORT --num_processes=N --process_id=I"
         ) from error
     except RuntimeError as error:
-        raise UserError(
-            f"the {membership.num_processes} processes of this training did not find each other at "
-            f"{membership.coordinator}: {_first_line(error)}\nprocess 0 has to run on that machine "
-            "with this port free, and all processes have to be started"
-        ) from error
-    try:
-        yield
-    except UserError:
-        raise
-    except (jax.errors.JaxRuntimeError, ValueError) as error:  # both are used for it
-        if is_loss(str(error)):
-            raise UserError(LOST) from error
-        raise
-    jax.distributed.shutdown()
+        raise UserError(failed.format(_first_line(error))) from error
+    _Abort.words = LOST
 
 
 def is_loss(message: str) -> bool:
@@ -193,23 +208,31 @@ def leave(code: int) -> None:
         os._exit(code)
 
 
-def _say_why_before_aborting() -> None:
-    """Has this process say `LOST`, and end in order, where the runtime would only abort it.
+class _Abort:
+    """What this process says where jax's runtime would only abort it.
 
-    The runtime hears of a dead process in a thread of its own, which prints where it is in its
-    code and aborts. No Python handler runs then; a function that the C library calls does.
+    The runtime hears of a dead process in a thread of its own, which logs a stack and aborts. No
+    handler of Python's runs then; a function that the C library calls does.
+
+    Attributes:
+        words: What it says.
     """
 
-    def end(number: int) -> None:
-        os.write(2, f"error: {LOST}\n".encode())
-        os._exit(_EXIT_CODE)
+    words = ""
+    _handler: object = None
 
-    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
-    _HANDLERS.append(handler)  # the C library knows where it is: it must not move
-    ctypes.CDLL(None).signal(signal.SIGABRT, handler)
+    @classmethod
+    def answer(cls) -> None:
+        """Has the process say its words, and end in order."""
 
+        def end(number: int) -> None:
+            sys.stderr.write(f"error: {cls.words}\n")
+            sys.stderr.flush()
+            os._exit(_EXIT_CODE)
 
-_HANDLERS: list[object] = []
+        # The C library knows where it is: it must not go.
+        cls._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
+        ctypes.CDLL(None).signal(signal.SIGABRT, cls._handler)
 
 
 def _first_line(error: BaseException) -> str:
