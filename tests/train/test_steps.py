@@ -39,9 +39,11 @@ EVERY_TERM = {
 }
 
 
-def step_once(model, variables, batch, *, count=1, optimizer=None, loss=None, **options):
+def step_once(
+    model, variables, batch, *, count=1, form="pmap", optimizer=None, loss=None, **options
+):
     optimizer = optimizer or optax.sgd(0.1)
-    devices = parallel.get_devices(count=count)
+    devices = parallel.get_devices(count=count, form=form)
     train_step = make_train_step(
         model,
         optimizer,
@@ -251,6 +253,16 @@ def test_label_grid_is_void_beyond_the_image():
     labels = jnp.zeros((1, 9, 12), jnp.int32)
     sampled = LabelGrid(start=0, stride=8).sample(labels, (2, 3), ignore_label=255)
     np.testing.assert_array_equal(sampled, [[[0, 0, 255], [0, 0, 255]]])
+
+
+def test_shard_map_makes_the_bits_of_pmap(make_model, random_variables):
+    model = make_model(dropout=0.5)  # with batch norm
+    variables, batch = random_variables(model), make_batch()
+    ends = [
+        step_once(model, variables, batch, count=2, form=form, loss=EVERY_TERM)
+        for form in ("pmap", "shard_map")
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
 def test_gradients_can_be_added_in_bfloat16(make_model, random_variables):
