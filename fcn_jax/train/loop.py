@@ -79,7 +79,7 @@ def train(
     run = RunFolder(workdir)
     config = check_config(config)
     start_step = parallel.share(find_newest_step(run.checkpoints_path))
-    if not start_step:
+    if not start_step and parallel.is_writer():
         check_source(**config["init"])
     config = make_paths_absolute(config)
     if start_step:

@@ -62,6 +62,11 @@ class Devices:
         self.names = [str(device) for device in self._devices]
         self.process_count, self.process_index = len(indices), indices.index(jax.process_index())
 
+    def describe(self) -> str:
+        """Says how many there are, and of which kind."""
+        processes = f" in {self.process_count} processes" * (self.process_count > 1)
+        return f"{self.count} x {self.kind}{processes}"
+
     @property
     def memory_bytes(self) -> int | None:
         """Memory that a program may take of each device; None where a device does not say."""

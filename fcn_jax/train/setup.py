@@ -69,7 +69,7 @@ class Setup:
         num_params = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         size = self.config["augment"]["crop_size"]
         return [
-            f"devices  {self.devices.count} x {self.devices.kind}",
+            f"devices  {self.devices.describe()}",
             f"data     {data.name}, {data.labels.num_classes} classes",
             f"images   {len(data.source(train.split))} of {train.split} to train on, "
             + f"{self.evaluator.num_images} of {self.config['eval']['split']} to score",

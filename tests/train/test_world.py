@@ -17,6 +17,7 @@ from fcn_jax.errors import UserError
 from fcn_jax.train import loop, parallel
 from fcn_jax.train.checkpoint import Checkpoints, find_newest_step
 from fcn_jax.train.run_folder import RunFolder
+from fcn_jax.train.setup import make_setup
 from fcn_jax.train.world import Membership, is_loss
 from tests.train.conftest import make_config
 from tests.train.test_loop import last_state, stop_at_step
@@ -124,6 +125,16 @@ def test_a_stop_of_one_process_stops_all_and_other_worlds_go_on(tmp_path, monkey
         stop_at_step(patch, stopped + 3, signal.SIGTERM)
         train_here(config, workdir)
     assert find_newest_step(workdir / "checkpoints") == stopped + 2
+
+
+@pytest.mark.parametrize("key", ["seed", "optim.learning_rate", "the data's fingerprint"])
+def test_processes_that_would_train_something_else_each_are_refused(key, monkeypatch):
+    def gather(devices, said):
+        return [said, {**said, key: "other"}]
+
+    monkeypatch.setattr(parallel.Devices, "gather", gather)
+    with pytest.raises(UserError, match=f"process 0 has {key}=.* and process 1 other"):
+        loop._check_agreement(make_setup(make_config()))
 
 
 NUMBERS = {*map(str, range(10_000))}
