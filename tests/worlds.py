@@ -173,9 +173,9 @@ def main() -> None:
         faults.assert_equal(train(scratch / "again", 2, 2), undisturbed)
         usual_s, done, waited = time.monotonic() - started, Counter(), []
         print(f"undisturbed: {usual_s:.0f} s, {len(undisturbed)} things to compare", flush=True)
-        while done.total() < args.kills:
+        while len(waited) < args.kills:
             moment, victim = rng.choice(["anywhere", "in a save"]), rng.randrange(2)
-            world = World(scratch / f"killed {done.total() // 5}", 2, 2)
+            world = World(scratch / f"killed {len(waited) // 5}", 2, 2)
             seconds = kill_one(world, moment, victim, rng, usual_s)
             if seconds < 0:
                 done["ended before"] += 1

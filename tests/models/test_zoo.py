@@ -164,9 +164,8 @@ SKIPPING = partial(FCN, skips=(16, 8, 4))
 )
 def test_every_head_stands_on_every_backbone(network):
     model = build(network, num_classes=3, width=1 / 32)
-    for height, width in ((33, 40), (65, 58)):
-        images = jax.ShapeDtypeStruct((1, height, width, 3), "uint8")
-        assert _init(model, images)[0].shape == (1, height, width, 3)
+    images = jax.ShapeDtypeStruct((1, 65, 58, 3), "uint8")
+    assert _init(model, images)[0].shape == (1, 65, 58, 3)
 
 
 def test_alexnet_computes_the_same_at_every_output_stride(rng, draw_variables):

@@ -14,6 +14,10 @@ from fcn_jax.ops.conv.conv import conv, use_conv
 from fcn_jax.ops.geometry import Window, output_size
 
 
+# What is lowered, and what is exact, does not depend on how well it is compiled.
+pytestmark = pytest.mark.usefixtures("compile_fast")
+
+
 def _integers(rng, *shape):
     """Sums of their products are exact in any order."""
     return jnp.asarray(rng.integers(-4, 5, shape), jnp.float32)
