@@ -18,6 +18,7 @@ EXAMPLES = """\
 python launch.py train --config=shapes_fcn8s --workdir=runs/shapes_fcn8s
 python launch.py train --config=camvid_fcn8s --workdir=runs/camvid_fcn8s \\
     --config.data.source_dir=CamVid --config.train.num_steps=2000
+srun python launch.py train --config=voc_fcn8s --workdir=runs/voc_fcn8s --distributed
 """
 
 KEEPS_GOING = True
@@ -49,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "they are, if neither the scheduler nor variables (JAX_COORDINATOR_ADDRESS, "
         "JAX_NUM_PROCESSES, JAX_PROCESS_ID) do",
     )
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 runs")
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="where process 0 runs (a machine and a free port)",
+    )
     parser.add_argument("--num_processes", type=int, metavar="N", help="number of processes")
     parser.add_argument("--process_id", type=int, metavar="I", help="number of this one, from 0 on")
 

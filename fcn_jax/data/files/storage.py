@@ -207,7 +207,7 @@ def _name_damage(path: Path) -> Iterator[None]:
     except Exception as error:  # Pillow raises almost anything for a damaged file
         raise Problem(
             f"{path}: cannot read this file as an image ({error}); get it again, or remove it "
-            "and its partner",
+            "(of a data set, with its partner)",
             kind="unreadable or damaged file",
         ) from error
 
