@@ -13,12 +13,20 @@ FLAGS=(--config.data.source_dir="${DATA:-VOCdevkit}" --config.model.dtype=bfloat
 PYTHON=${PYTHON:-.venv/bin/python}
 # -------------
 
-# Slurm warns the step 180 seconds before the end (USR1): it saves, and ends with code 130. srun, not
-# the bare command, since Slurm signals the processes that srun started.
-srun "$PYTHON" launch.py train --config="$CONFIG" --workdir="$WORKDIR" "${FLAGS[@]}"
+# srun, not the bare command: Slurm warns what srun started, 180 seconds before the end (USR1). Many
+# versions of srun give a task one CPU unless they are told the number again.
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" "$PYTHON" launch.py train \
+    --config="$CONFIG" --workdir="$WORKDIR" "${FLAGS[@]}" &
+step=$!
+# What warns this script instead (--signal=B:USR1, scancel --batch) is handed on.
+trap 'kill -USR1 "$step"' USR1
+# A signal ends `wait`, not the step.
+while kill -0 "$step" 2>/dev/null; do wait "$step"; done
+wait "$step"
 code=$?
-# Back into the queue; the same command goes on from the checkpoint. scancel ends it for good.
+# 130: saved after a warning. Back into the queue; the same command goes on from the checkpoint. A job
+# that was cancelled stays so: TERM ends this script, and Incomplete leaves out what does not run.
 if [ "$code" = 130 ]; then
-    scontrol requeue "$SLURM_JOB_ID"
+    scontrol requeue Incomplete "$SLURM_JOB_ID"
 fi
 exit "$code"
