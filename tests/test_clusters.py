@@ -146,6 +146,17 @@ def write_pod(folder: Path) -> Path:
     return script
 
 
+def test_the_table_has_every_recipe_and_starts_it():
+    text = (CLUSTERS / "README.md").read_text()
+    rows = re.findall(r"^\| \[(.*?)\]\((.*?)\) \|.*`(.*?)` \|$", text, flags=re.MULTILINE)
+    files = {file.name for file in CLUSTERS.iterdir()} - {"README.md"}
+    assert sorted(name for name, _, _ in rows) == sorted(files)
+    for name, link, line in rows:
+        assert link == name and line.endswith(f"docs/clusters/{name}")
+        for variable in re.findall(r"([A-Z]+)=", line):
+            assert f"${{{variable}:" in (CLUSTERS / name).read_text(), variable
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_shellcheck_finds_nothing(script):
     shellcheck = Path(sys.executable).with_name("shellcheck")  # pip's
