@@ -17,6 +17,6 @@ PARTS=${PARTS:-$SLURM_ARRAY_TASK_COUNT}
 PYTHON=${PYTHON:-.venv/bin/python}
 # -------------
 
-# Many versions of srun give a task one CPU unless they are told the number again.
+# In Slurm 22.05 and 23.02 a task has one CPU unless srun is told the number again.
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" "$PYTHON" launch.py predict "$PICTURES" \
     --network="$NETWORK" --output="$OUTPUT" --shard="$SLURM_ARRAY_TASK_ID/$PARTS"

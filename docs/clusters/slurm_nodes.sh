@@ -15,7 +15,7 @@ FLAGS=(--config.data.source_dir="${DATA:-VOCdevkit}" --config.train.batch_size=2
 PYTHON=${PYTHON:-.venv/bin/python}
 # -------------
 
-# Many versions of srun give a task one CPU unless they are told the number again.
+# In Slurm 22.05 and 23.02 a task has one CPU unless srun is told the number again.
 CPUS=--cpus-per-task=$SLURM_CPUS_PER_TASK
 
 # Build the data set once, in one process, before many of them look for it.

@@ -13,8 +13,8 @@ FLAGS=(--config.data.source_dir="${DATA:-VOCdevkit}" --config.model.dtype=bfloat
 PYTHON=${PYTHON:-.venv/bin/python}
 # -------------
 
-# srun, not the bare command: Slurm warns what srun started, 180 seconds before the end (USR1). Many
-# versions of srun give a task one CPU unless they are told the number again.
+# srun, not the bare command: Slurm warns what srun started, 180 seconds before the end (USR1). In Slurm
+# 22.05 and 23.02 a task has one CPU unless srun is told the number again.
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" "$PYTHON" launch.py train \
     --config="$CONFIG" --workdir="$WORKDIR" "${FLAGS[@]}" &
 step=$!
