@@ -175,6 +175,8 @@ def _meet(membership: Membership) -> None:
     )
     _Abort.words = failed.format(f"some were not there within {CONNECT_TIMEOUT_S} s")
     _Abort.answer()
+    # The runtime's code waits, and Python would hear of Ctrl-C only after it: here it ends at once.
+    at_ctrl_c = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         jax.distributed.initialize(
             membership.coordinator,
@@ -192,6 +194,8 @@ def _meet(membership: Membership) -> None:
         ) from error
     except RuntimeError as error:
         raise UserError(failed.format(_first_line(error))) from error
+    finally:
+        signal.signal(signal.SIGINT, at_ctrl_c)
     _Abort.words = LOST
 
 

@@ -137,13 +137,14 @@ def test_processes_that_would_train_something_else_each_are_refused(key, monkeyp
         loop._check_agreement(make_setup(make_config()))
 
 
-NUMBERS = {*map(str, range(10_000))}
+EXPECTED = {"meeting", *map(str, range(10_000))}
 WAIT_FOR_EACH_OTHER = """
 import sys, time
 from fcn_jax.errors import UserError
 from fcn_jax.train import parallel
 from fcn_jax.train.world import Membership, join, leave
 coordinator, index = sys.argv[1], int(sys.argv[2])
+print("meeting", flush=True)
 try:
     with join(Membership(coordinator, 2, index)):
         for turn in range(10_000):
@@ -154,6 +155,15 @@ except UserError as error:
     print("error:", error, flush=True)
     leave(2)
 """
+
+
+def test_ctrl_c_ends_a_process_that_waits_for_the_others(tmp_path):
+    words = ["-c", WAIT_FOR_EACH_OTHER, f"127.0.0.1:{find_free_port()}", "0"]
+    process = start(words, index=0, folder=tmp_path, num_devices=1)
+    wait_for(lambda: "meeting" in (tmp_path / "log0").read_text(), [process])
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=5) == -signal.SIGINT
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -174,7 +184,9 @@ def test_the_others_end_when_a_process_is_killed(victim, tmp_path):
     codes, logs = end(processes, tmp_path)
     other = 1 - victim
     assert codes[other] == 2 and time.monotonic() - killed < END_WITHIN_S, logs[other]
-    told = [line for line in logs[other].splitlines() if line not in NUMBERS and "Gloo" not in line]
+    told = [
+        line for line in logs[other].splitlines() if line not in EXPECTED and "Gloo" not in line
+    ]
     assert len(told) == 2 and told[0].startswith("error: another process of this training"), told
 
 
