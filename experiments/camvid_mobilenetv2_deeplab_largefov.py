@@ -4,7 +4,7 @@ Source:  Chen et al. 2015 for the head, Sandler et al. 2018 for the backbone; th
          see experiments/_imagenet.py.
 Run:     python launch.py train --config=camvid_mobilenetv2_deeplab_largefov \
              --workdir=runs/camvid_mobilenetv2_deeplab_largefov --config.data.source_dir=CamVid
-Expects: mean IoU 0.674 (one seed), see docs/results.md.
+Expects: mean IoU 0.674 and 0.671 (two seeds), see docs/results.md.
 Differs: no released counterpart.
 """
 
