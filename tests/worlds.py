@@ -175,7 +175,9 @@ def main() -> None:
         print(f"undisturbed: {usual_s:.0f} s, {len(undisturbed)} things to compare", flush=True)
         while len(waited) < args.kills:
             moment, victim = rng.choice(["anywhere", "in a save"]), rng.randrange(2)
-            world = World(scratch / f"killed {len(waited) // 5}", 2, 2)
+            # A run that is complete has nothing left to be killed in.
+            number = len(waited) // 5 + done["ended before"]
+            world = World(scratch / f"killed {number}", 2, 2)
             seconds = kill_one(world, moment, victim, rng, usual_s)
             if seconds < 0:
                 done["ended before"] += 1
