@@ -76,8 +76,8 @@ def read_image_counts(file: Path, evaluation: Mapping[str, Any]) -> ImageCounts:
         with np.load(file, allow_pickle=False) as arrays:
             found = {name: _array(arrays, name, *form) for name, form in _FORMS.items()}
         _check(evaluation, **found)
-    except (  # zipfile's words for a damaged archive are among them: a method that it has not
-        ValueError, TypeError, KeyError, EOFError, OSError, OverflowError, NotImplementedError,
+    except (  # what numpy and zipfile raise of a damaged archive
+        ValueError, TypeError, KeyError, EOFError, OSError, OverflowError,
         RuntimeError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise UserError(f"{file} is damaged: {error}; evaluate again") from error

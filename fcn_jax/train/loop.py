@@ -87,7 +87,9 @@ def train(
     with (
         Progress(quiet=not parallel.is_writer()) as progress,
         Interruption(progress) as interruption,
-        lock_folder(run.path, say=progress.say) if parallel.is_writer() else _no_lock(),
+        lock_folder(run.path, say=progress.say)
+        if parallel.is_writer()
+        else contextlib.nullcontext(),  # process 0 has it
     ):
         # Now that nobody else can save one.
         start_step = parallel.share(find_newest_step(run.checkpoints_path))
@@ -104,9 +106,6 @@ def train(
                 else "stopped before the first step; nothing is lost"
             )
             raise
-
-
-_no_lock = contextlib.nullcontext  # process 0 has it
 
 
 def _train_alone(

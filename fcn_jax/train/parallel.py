@@ -19,7 +19,6 @@ import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Num
 
 from fcn_jax.errors import UserError
 
@@ -164,10 +163,6 @@ class Devices:
         A step sums it up, so that all processes hear of a stop in the same step, at no cost.
         """
         return {STOP: np.full(self.local_count, stop, np.int32)}
-
-    def host_sum(self, counts: Num[Array, "d ..."]) -> Num[np.ndarray, "..."]:
-        """Adds the integers that `apply` returned, over all devices and in int64."""
-        return np.asarray(counts, np.int64).sum(0)
 
     def gather(self, value: Any) -> list[Any]:
         """Returns what each process says, in their order; all of them have to ask."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import jax
 
 from fcn_jax.errors import UserError
-from fcn_jax.train.library_log import sieved_stderr
+from fcn_jax.train.native_log import sieved_stderr
 
 LOST = (
     "another process of this training has ended, so this one ends too: the output of the other "
@@ -95,12 +95,7 @@ class Membership:
 
     def describe(self) -> str:
         """Says what is known, in the words of the flags."""
-        known = {
-            "coordinator": self.coordinator,
-            "num_processes": self.num_processes,
-            "process_id": self.process_id,
-        }
-        said = [f"{key}={value}" for key, value in known.items() if value is not None]
+        said = [f"{key}={value}" for key, value in vars(self).items() if value is not None]
         return " ".join(said) or "nothing"
 
     def _check(self) -> None:

@@ -192,7 +192,7 @@ def test_the_others_end_when_a_process_is_killed(victim, tmp_path):
 
 WRITE_PAST_PYTHON = """
 import os, re, sys
-from fcn_jax.train.library_log import sieved_stderr
+from fcn_jax.train.native_log import sieved_stderr
 with sieved_stderr(re.compile("E1127 .*noise")):
     os.write(2, b"E1127 00:00 noise\\nof two lines\\nW1127 00:00 a warning\\nof two lines\\n")
     print("of Python", file=sys.stderr)

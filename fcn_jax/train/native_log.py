@@ -14,7 +14,8 @@ _ENTRY = re.compile(r"[IWEF]\d{4} ")  # how an entry of absl's log begins; it ma
 def sieved_stderr(noise: re.Pattern) -> Iterator[None]:
     """Leaves out entries of the libraries' log, inside of the `with`; all else comes as it does.
 
-    Libraries write to file 2, which is a pipe meanwhile; `sys.stderr` goes where it went.
+    Libraries write to file 2, which is a pipe meanwhile; `sys.stderr` goes where it went. Where the
+    block raises, this stays so until the process ends: threads of the libraries go on to log.
 
     Args:
         noise: Matches the first line of entries that are left out.
@@ -26,13 +27,11 @@ def sieved_stderr(noise: re.Pattern) -> Iterator[None]:
     os.close(writing)
     thread = threading.Thread(target=_sieve, args=(reading, kept, noise), daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)  # closes the pipe's end, unless a child has it
-        thread.join(timeout=1)
-        sys.stderr = stderr
+    yield
+    sys.stderr.flush()
+    os.dup2(kept, 2)  # closes the pipe's end, unless a child has it
+    thread.join(timeout=1)
+    sys.stderr = stderr
 
 
 def _sieve(reading: int, kept: int, noise: re.Pattern) -> None:
