@@ -22,7 +22,7 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 NAMES = sorted(path.stem for path in EXPERIMENTS.glob("voc_*.py"))
 # The most branches at a stride of 8, and gradients over several parts.
 TRAINED = ("voc_deeplab_msc", "voc_fcn_alexnet")
-NARROW = {"width": 1 / 32, "fc_channels": 8, "side_channels": 4}
+NARROW = {"width": 1 / 32, "fc_channels": 8, "side_channels": 4, "head_channels": 8}
 
 
 class Scenes:
@@ -60,7 +60,7 @@ def _make_small(name):
     parts = min(2, config["train"]["iter_size"])
     crop_size = 34 if config["augment"]["crop_size"] == 306 else 33  # 8 k + 2 and 8 k + 1, as there
     config["augment"].update(crop_size=crop_size)
-    config["model"].update({key: NARROW[key] for key in NARROW if key in config["model"]})
+    config["model"].update({key: NARROW[key] for key in NARROW if config["model"].get(key)})
     config["init"] = {}
     config["train"].update(num_steps=2, batch_size=2 * parts, iter_size=parts, log_every=1)
     config["eval"].update(size_multiple=1, num_samples=1)

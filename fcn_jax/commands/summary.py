@@ -80,7 +80,7 @@ def _make_table(title: str, rows: list):
             f"{row.channels} x {row.height} x {row.width}",
             str(row.stride),
             str(row.start),
-            "all" if row.field == math.inf else str(row.field),
+            "all" if row.field == math.inf else f"{row.field:g}",
             f"{row.params:,}" if row.params else "",
             f"{row.multiply_adds / 1e9:.3f}" if row.multiply_adds else "",
         )

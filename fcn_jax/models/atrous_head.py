@@ -2,39 +2,24 @@
 
 import math
 from dataclasses import KW_ONLY
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from fcn_jax.errors import UserError
 from fcn_jax.models.blob import Blob
+from fcn_jax.models.head import AUXILIARY, Auxiliary, Head
 from fcn_jax.models.layers import BilinearUpscore, Conv, Crop, NormSpec, Stretch
 from fcn_jax.ops.geometry import Window, same
 from fcn_jax.ops.upsample import align_corners
 
 UPSAMPLINGS = ("align_corners", "half_pixel")
 
-# Collection of what training scores beside the logits.
-AUXILIARY = "auxiliary"
 POINTWISE = Window(1)
 AUX_DROPOUT = 0.1  # torchvision's FCNHead
 
 
-class Auxiliary(NamedTuple):
-    """Logits beside those of the network, which training compares with the labels too.
-
-    Attributes:
-        logits: Scores of the pixels that the network's own logits are of.
-        weight: Factor of their loss.
-    """
-
-    logits: Float[Array, "b h w k"]
-    weight: float
-
-
-class AtrousHead(nn.Module):
+class AtrousHead(Head):
     """A head whose score map is upsampled onto the image at once.
 
     Attributes:

@@ -68,9 +68,10 @@ class DeepLab(AtrousHead):
     pool5a: bool = True
 
     @nn.compact
-    def __call__(
+    def score_image(
         self, images: Num[Array, "b h w 3"], *, train: bool
     ) -> Float[Array, "b H W {self.num_classes}"]:
+        """Computes the logits of images in one size."""
         features = self.backbone(images, train=train)
         self.check(features)
         self.score_aside(features, train=train)

@@ -55,9 +55,10 @@ class DeepLabV3(AtrousHead):
     head_activation: str = "relu"
 
     @nn.compact
-    def __call__(
+    def score_image(
         self, images: Num[Array, "b h w 3"], *, train: bool, sizes: Int[Array, "b 2"] | None = None
     ) -> Float[Array, "b h w {self.num_classes}"]:
+        """Computes the logits of images in one size."""
         self.check()
         features = self.backbone(images, train=train, sizes=sizes)
         image, blob = features["data"], list(features.values())[-1]

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Num
 
 from fcn_jax.errors import UserError
 from fcn_jax.models.blob import Blob
+from fcn_jax.models.head import Head
 from fcn_jax.models.layers import (
     BilinearUpscore,
     Concat,
@@ -32,7 +33,7 @@ UPSAMPLINGS = ("bilinear", "learned")
 FUSIONS = ("sum", "concat")
 
 
-class FCN(nn.Module):
+class FCN(Head):
     """Maps images to logits of the same size.
 
     The deepest features are scored and upsampled in steps; at every skip the scores of a finer map
@@ -81,9 +82,10 @@ class FCN(nn.Module):
     fusion: str = "sum"
 
     @nn.compact
-    def __call__(
+    def score_image(
         self, images: Num[Array, "b h w 3"], *, train: bool
     ) -> Float[Array, "b h w {self.num_classes}"]:
+        """Computes the logits of images in one size."""
         features = self.backbone(images, train=train)
         skips = self.find_skips(features)
         self.check(features, skips)

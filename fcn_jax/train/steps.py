@@ -12,7 +12,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Integer
 
-from fcn_jax.models.atrous_head import AUXILIARY
+from fcn_jax.models.head import AUXILIARY
 from fcn_jax.models.layer_table import Row, layer_table
 from fcn_jax.models.padded import apply_padded
 from fcn_jax.ops.losses import Loss, softmax_cross_entropy

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fcn_jax.errors import UserError
-from fcn_jax.models.atrous_head import AUXILIARY
 from fcn_jax.models.deeplab_v3 import DeepLabV3
+from fcn_jax.models.head import AUXILIARY
 from fcn_jax.models.layer_table import layer_table
 from fcn_jax.models.networks import Network, deeplab_v3
 from fcn_jax.models.zoo import DEEPLAB_V3PLUS, RESNET18, build, get_model

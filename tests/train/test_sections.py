@@ -56,6 +56,7 @@ OTHER = {
     "model.dtype": "bfloat16",
     "model.fc6_rate": "6,12",
     "model.fusion": "concat",
+    "model.input_scales": ("0.75,0.5", "1.25"),
     "model.head_activation": "relu6",
     "model.head_norm": ("batch", "none"),
     "model.multi_grid": "1,2",
@@ -88,6 +89,7 @@ BESIDE = {
     "model.sides": [("model.pools", "pool3")],
     "model.pools": [("model.sides", "()")],
     "model.atrous_pools": [("model.pools", "pool3")],
+    "model.input_scales": [("model.label_shrink", "false"), ("model.aux", "")],
     "model.output_stride": [("model.pools", "pool3")],
 }
 

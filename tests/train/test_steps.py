@@ -7,14 +7,14 @@ import optax
 import pytest
 
 from fcn_jax.models import atrous_head
-from fcn_jax.models.atrous_head import AUXILIARY
+from fcn_jax.models.head import AUXILIARY
 from fcn_jax.models.zoo import build
 from fcn_jax.ops.losses import make_loss, softmax_cross_entropy
 from fcn_jax.train import parallel
 from fcn_jax.train.compilations import count_compilations
 from fcn_jax.train.state import init_state, init_variables
 from fcn_jax.train.steps import LabelGrid, make_train_step
-from tests.tiny_network import TINY_WITH_AUX
+from tests.tiny_network import TINY, TINY_WITH_AUX
 from tests.train.conftest import NUM_CLASSES, VOID
 
 
@@ -119,6 +119,29 @@ def test_what_is_scored_aside_adds_its_loss_with_its_weight(random_variables, mo
     ):
         np.testing.assert_allclose(after, before - 0.1 * grad, rtol=1e-4, atol=1e-5)
     assert all(np.abs(grad).max() > 0 for grad in jax.tree.leaves(grads["aux_conv"]))
+
+
+def test_every_size_that_is_looked_at_has_its_loss(random_variables):
+    model = build(
+        TINY,
+        num_classes=NUM_CLASSES,
+        axis_name=None,
+        norm="none",
+        dropout=0.0,
+        input_scales=(0.75, 0.5),
+    )
+    variables, batch = jax.device_put(random_variables(model)), make_batch()
+    logits, extra = model.apply(
+        variables, jnp.asarray(batch["images"]), train=True, mutable=[AUXILIARY]
+    )
+    losses = [
+        softmax_cross_entropy(scores, jnp.asarray(batch["labels"]), ignore_label=VOID)
+        for scores in (logits, *(aside.logits for [aside] in extra[AUXILIARY].values()))
+    ]
+    assert len(losses) == 4
+    _, sums = step_once(model, variables, batch)
+    expected = sum(loss_sum / pixels for loss_sum, pixels in losses)
+    np.testing.assert_allclose(sums["loss_sum"] / sums["count"], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
