@@ -66,6 +66,7 @@ class Record:
             launch.command,
             devices=setup.devices.names,
             start_step=step,
+            config=config,
             experiment=launch.experiment,
             seed=config["seed"],
             num_classes=labels.num_classes,

@@ -22,6 +22,7 @@ No other file knows these names, but for `checkpoint` and `lock`, which have the
 import hashlib
 import json
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,14 +32,14 @@ from PIL import Image, UnidentifiedImageError
 
 from fcn_jax.atomic_file import LEFTOVER, local_path, replacing
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.errors import MissingError, UserError
+from fcn_jax.errors import MissingError, UserError, counted
 from fcn_jax.ops.palette import save_label_png
 from fcn_jax.train.conditions import list_conditions, refuse_other
 from fcn_jax.train.failure import Failure
 from fcn_jax.train.image_counts import ImageCounts, read_image_counts
 from fcn_jax.train.json_file import check, check_keys, damaged, finite, parse, read_json, write_json
 from fcn_jax.train.lock import LOCK_FILE
-from fcn_jax.train.sections import resolve
+from fcn_jax.train.sections import PATHS, resolve
 from fcn_jax.train.surroundings import describe
 
 if TYPE_CHECKING:  # reports read run folders without importing jax
@@ -134,8 +135,30 @@ class RunFolder:
         write_json(self.path / "config.json", config)
 
     def read_config(self) -> dict[str, Any]:
-        """Returns the experiment as config.json has it; an old one may lack newer keys."""
-        return self._read("config.json")
+        """Returns the experiment as config.json has it; an old one may lack newer keys.
+
+        Where it is no longer what run.json says of it, a warning says so, once in a process.
+        """
+        config = self._read("config.json")
+        if (self.path / "run.json").is_file():
+            self._warn_of_changes(list_conditions(config))
+        return config
+
+    def _warn_of_changes(self, found: Mapping[str, Any]) -> None:
+        kept = self.read_run().get("conditions")
+        if not isinstance(kept, dict):  # an older version does not say
+            return
+        changed = [key for key in kept if key not in PATHS and found.get(key, ...) != kept[key]]
+        if not changed:
+            return
+        how = [f"{key} is {found.get(key)!r} and was {kept[key]!r}" for key in changed[:3]]
+        file = self.path / "config.json"
+        warning = f"warning: {file} was changed since the run was launched: {'; '.join(how)}"
+        if changed[3:]:
+            warning += f" (and {counted(len(changed) - 3, 'more key')})"
+        if warning not in _told:
+            _told.add(warning)
+            print(warning, file=sys.stderr)
 
     def read_conditions(self) -> dict[str, Any]:
         """Returns what the run computes from, {"section.key": value}.
@@ -262,6 +285,7 @@ class RunFolder:
         *,
         devices: Sequence[str],
         start_step: int,
+        config: Mapping[str, Any],
         data_fingerprint: str = "",
         **facts: Any,
     ) -> None:
@@ -272,6 +296,7 @@ class RunFolder:
             devices: Names of the devices that it runs on.
             start_step: Step of the checkpoint that it starts from; 0 for the beginning.
             data_fingerprint: Fingerprint of the data that it trains on; the newest is the run's.
+            config: Resolved config of the launch.
             facts: What describes the run as a whole.
         """
         launches = self.read_run()["launches"] if (self.path / "run.json").exists() else []
@@ -281,7 +306,11 @@ class RunFolder:
             "start_step": start_step,
             "data_fingerprint": data_fingerprint,
         }
-        facts = {**facts, "data_fingerprint": data_fingerprint}
+        facts = {
+            **facts,
+            "data_fingerprint": data_fingerprint,
+            "conditions": list_conditions(config),
+        }
         write_json(self.path / "run.json", {**facts, "launches": [*launches, launch]})
 
     def end_launch(self, **facts: Any) -> None:
@@ -377,6 +406,9 @@ class RunFolder:
         write_json(file, finite(report))
         return file
 
+
+# Warnings that this process has given.
+_told: set[str] = set()
 
 # Of 255 bytes that the usual file systems take: the endings, and those of a file that is written
 # beside its place, need some.

@@ -543,7 +543,7 @@ def test_first_layer_that_is_not_finite_is_named(config, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(replays, "init_from", plant)
     launched = RunFolder(tmp_path)
-    launched.begin_launch("python launch.py train", devices=[], start_step=0)
+    launched.begin_launch("python launch.py train", devices=[], start_step=0, config={})
     with Progress() as progress:
         result = replay(launched, config, progress, step=1)
     assert math.isnan(result.loss) and result.is_reproduced is None  # there was no step

@@ -47,6 +47,7 @@ def begin_run(tmp_path, dataset, section) -> RunFolder:
         "train",
         devices=[],
         start_step=0,
+        config={},
         data_fingerprint=dataset.fingerprint,
         labels=dataset.labels.to_dict(),
         num_classes=dataset.labels.num_classes,

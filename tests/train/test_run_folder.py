@@ -46,6 +46,23 @@ def test_what_is_damaged_is_told_in_one_way(folder, content):
             read()
 
 
+def test_a_value_that_changed_since_the_launch_is_told(folder, capsys):
+    config = make_config()
+    folder.open(config, has_steps=False)
+    folder.begin_launch("train", devices=[], start_step=0, config=config)
+    file = folder.path / "config.json"
+    config = json.loads(file.read_text())
+    config["data"]["source_dir"] = "elsewhere"  # no number hangs on it
+    file.write_text(json.dumps(config))
+    assert folder.read_config() == config and not capsys.readouterr().err
+    file.write_text(json.dumps({**config, "seed": 5}))
+    for _ in range(2):  # told once in a process
+        assert folder.read_config()["seed"] == 5
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: {file} was changed since the run was launched: seed is 5 and was 3"
+    ]
+
+
 def test_damaged_line_is_named(folder):
     (folder.path / "metrics.jsonl").write_text('{"kind": "train", "step": 1}\n{"ki\n{}\n')
     with pytest.raises(UserError, match="metrics.jsonl, line 2 is damaged"):
@@ -155,7 +172,7 @@ def test_samples_of_images_in_folders_never_meet(folder):
 
 def test_launches_add_up(folder):
     for start, seed in ((0, 1), (5, 1)):
-        folder.begin_launch("train", devices=["cpu:0"], start_step=start, seed=seed)
+        folder.begin_launch("train", devices=["cpu:0"], start_step=start, config={}, seed=seed)
         folder.end_launch(end_step=start + 5)
     info = folder.read_run()
     assert info["seed"] == 1
@@ -185,7 +202,7 @@ def test_names_of_pictures_fit_into_a_file_system(tmp_path):
 
 def test_folder_of_a_launch_that_made_no_step_is_free(folder):
     folder.open(resolve(make_config()), has_steps=False)
-    folder.begin_launch("train", devices=["cpu:0"], start_step=0)
+    folder.begin_launch("train", devices=["cpu:0"], start_step=0, config={})
     other = {**resolve(make_config()), "seed": 4}
     folder.open(other, has_steps=False)
     assert folder.read_config()["seed"] == 4
@@ -294,7 +311,7 @@ def test_files_outlive_a_full_disk(folder, rng, monkeypatch):
         lambda: folder.write_eval(make_report("val", 3), [sample], images=ONE_IMAGE, colors=colors),
         lambda: folder.write_eval(make_report("val", 3), [], images=ONE_IMAGE, colors=colors),
         lambda: folder.rewind_log(1, is_scored=True),
-        lambda: folder.begin_launch("train", devices=[], start_step=0),
+        lambda: folder.begin_launch("train", devices=[], start_step=0, config={}),
         lambda: folder.end_launch(end_step=3),
         lambda: folder.open({**resolve(make_config()), "seed": 9}, has_steps=False),
     ]
@@ -351,10 +368,15 @@ def test_damaged_line_in_the_middle_is_not_dropped_from_the_log(folder):
         folder.rewind_log(5, is_scored=True)
 
 
-def test_damaged_files_are_read_or_told(folder, rng):
+def test_damaged_files_are_read_or_told(folder, capsys, monkeypatch):
     """Whatever happens to its bytes, a file is read or the user gets an answer."""
-    folder.open(resolve(make_config()), has_steps=False)
-    folder.begin_launch("train", devices=["cpu:0"], start_step=0, labels=SHAPES.to_dict())
+    monkeypatch.setattr("fcn_jax.train.run_folder.PATHS", ())  # here they stay where they are
+    config = resolve(make_config())
+    folder.open(config, has_steps=False)
+    folder.begin_launch(
+        "train", devices=["cpu:0"], start_step=0, config=config, labels=SHAPES.to_dict()
+    )
+    conditions = folder.read_conditions()
     for step in (1, 2):
         folder.log(kind="train", step=step, loss=1 / step, images_per_s=2.0)
         folder.log(kind="eval", step=step, mean_iou=0.5)
@@ -375,3 +397,7 @@ def test_damaged_files_are_read_or_told(folder, rng):
         for read in reads:
             with contextlib.suppress(UserError):
                 read()
+        told = capsys.readouterr().err
+        monkeypatch.setattr("fcn_jax.train.run_folder._told", set())
+        with contextlib.suppress(UserError):
+            assert folder.read_conditions() == conditions or "was changed since" in told
