@@ -11,6 +11,8 @@ import pytest
 import fcn_jax
 from fcn_jax.commands import door
 
+pytestmark = pytest.mark.usefixtures("compile_fast")
+
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "networks").glob("*.safetensors"))
 MAX_BYTES = 20e6  # of all together

@@ -134,7 +134,7 @@ def _time_evaluation(config: Mapping[str, Any]) -> Iterator[str]:
     yield f"the first time {first.eval_s:.2f} s: {compilations}"
     again = min((evaluator.score(variables) for _ in range(2)), key=lambda result: result.eval_s)
     yield (
-        f"again {again.eval_s:.2f} s (the better of two), "
+        f"again {again.eval_s:.3g} s (the better of two), "
         f"{again.num_images / again.eval_s:.2f} images/s: "
         f"{counted(again.num_images, 'image')} of {counted(len(again.shapes), 'padded shape')}"
     )
@@ -143,7 +143,7 @@ def _time_evaluation(config: Mapping[str, Any]) -> Iterator[str]:
         / devices.count
     )
     yield (
-        f"the network alone, on as many images of these shapes in memory, {network_s:.2f} s: "
+        f"the network alone, on as many images of these shapes in memory, {network_s:.3g} s: "
         f"evaluation takes {again.eval_s / network_s:.2f} times as long"
     )
 

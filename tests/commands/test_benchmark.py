@@ -68,7 +68,7 @@ def test_evaluation_is_timed_against_the_network_alone(run):
     assert int(find(r"compiled (\d+) programs?", out)) >= 1
     again, network = find(r"again ([\d.]+) s", out), find(r"in memory, ([\d.]+) s", out)
     assert "4 images of 1 padded shape\n" in out
-    assert find(r"takes ([\d.]+) times", out) == pytest.approx(again / network, rel=0.5)
+    assert find(r"takes ([\d.]+) times", out) == pytest.approx(again / network, rel=0.05)
 
 
 def test_batch_that_was_found_is_the_largest(run, monkeypatch):

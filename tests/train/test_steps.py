@@ -131,13 +131,14 @@ def test_every_size_that_is_looked_at_has_its_loss(random_variables):
         input_scales=(0.75, 0.5),
     )
     variables, batch = jax.device_put(random_variables(model)), make_batch()
-    logits, extra = model.apply(
-        variables, jnp.asarray(batch["images"]), train=True, mutable=[AUXILIARY]
-    )
-    losses = [
-        softmax_cross_entropy(scores, jnp.asarray(batch["labels"]), ignore_label=VOID)
-        for scores in (logits, *(aside.logits for [aside] in extra[AUXILIARY].values()))
-    ]
+
+    @jax.jit
+    def compare(images, labels):
+        logits, extra = model.apply(variables, images, train=True, mutable=[AUXILIARY])
+        scored = (logits, *(aside.logits for [aside] in extra[AUXILIARY].values()))
+        return [softmax_cross_entropy(each, labels, ignore_label=VOID) for each in scored]
+
+    losses = compare(batch["images"], batch["labels"])
     assert len(losses) == 4
     _, sums = step_once(model, variables, batch)
     expected = sum(loss_sum / pixels for loss_sum, pixels in losses)
