@@ -177,7 +177,7 @@ def test_the_experiment_resolves(tmp_path):
     assert config["loss"]["divide_by"] == "pixels"
 
 
-def _commands(path: str) -> list[list[str]]:
+def commands_of(path: str) -> list[list[str]]:
     """Lists the words after `python launch.py` of each command that a document shows."""
     lines = (ROOT / path).read_text().replace("\\\n", " ").splitlines()
     shown = (line.strip() for line in lines)
@@ -201,12 +201,13 @@ def test_the_readme_goes_from_a_folder_to_predictions(
         Image.fromarray(label).save(f"my_folder/labels/{index}.png")
     Image.fromarray(image).save("my_photos/mine.jpg")
     Image.fromarray(image).save("photo.jpg")
+    Path("networks").symlink_to(ROOT / "networks")
     Path("my_folder/classes.txt").write_text("background\ncat\ndog\n")
     small = ["--config.model.name=tiny_fcn4s", "--config.init.weights="]
     small += ["--config.augment.crop_size=32", "--config.train.num_steps=1"]
-    commands = _commands("README.md")
+    commands = commands_of("README.md")
     assert [words[0] for words in commands] == [
-        "check_data", "train", "evaluate", "predict", "export",
+        "check_data", "train", "evaluate", "predict", "export", "predict",
     ]  # fmt: skip
     for words in commands:
         words = [*words, *small] if words[0] == "train" else words
