@@ -261,6 +261,10 @@ def _reduce_window_sum(graph, equation, value):
     return total
 
 
+def _reduce_sum(graph, equation, value):
+    return graph.add("ReduceSum", value, np.array(equation.params["axes"]), keepdims=0)
+
+
 _SAME = {
     "add": "Add",
     "sub": "Sub",
@@ -269,6 +273,7 @@ _SAME = {
     "max": "Max",
     "min": "Min",
     "neg": "Neg",
+    "abs": "Abs",
     "sign": "Sign",
     "exp": "Exp",
     "log": "Log",
@@ -304,4 +309,5 @@ RULES: Mapping[str, Rule] = {
     "dot_general": _dot_general,
     "conv_general_dilated": _conv_general_dilated,
     "reduce_window_sum": _reduce_window_sum,
+    "reduce_sum": _reduce_sum,
 }

@@ -87,6 +87,12 @@ class DeepLabV3(AtrousHead):
                 f"model.low_level_channels={self.low_level_channels} 1 or more"
             )
 
+        if self.low_level_stride and self.upsampling == "half_pixel":
+            raise UserError(
+                "model.upsampling=half_pixel puts what a decoder stacks on other pixels than its "
+                "finer features: take align_corners, or model.low_level_stride=0"
+            )
+
     def find_low_level(self, features: dict[str, Blob]) -> Blob:
         """Returns the deepest features of the decoder's stride."""
         strides = {int(blob.stride): blob for blob in features.values()}

@@ -23,6 +23,17 @@ pytestmark = [
         ("alexnet_fcn32s", {}, None),  # LRN, padded by 100, and a crop
         ("vgg16_deeplab_msc_largefov", {}, None),  # rates, average pools, many upsamplings
         ("resnet18_fcn32s", {"norm": "none"}, (40, 61)),  # learned upsampling, and no size to find
+        # The mean of the whole image, a decoder, and several sizes of the image; any stretching.
+        (
+            "efficientnetlite0_deeplabv3plus",
+            {"head_channels": 4, "norm": "none", "input_scales": (0.75,)},
+            None,
+        ),
+        (
+            "mobilenetv2_deeplabv3",
+            {"head_channels": 4, "norm": "none", "upsampling": "half_pixel"},
+            None,
+        ),
     ],
 )
 def test_a_network_computes_the_same(draw_variables, tmp_path, monkeypatch, name, options, size):

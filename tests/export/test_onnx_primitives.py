@@ -51,12 +51,13 @@ def whole_numbers(images):
     """Of both signs: they are rounded towards zero, and the sign of a rest is the dividend's."""
     n = jnp.arange(images.shape[1], dtype=jnp.int32) - 4
     parts = [lax.div(n, 3), lax.rem(n, 3), n // 3, n % 3, -n, jnp.sign(n), lax.clamp(-2, n, 3)]
+    parts += [jnp.abs(n)]
     picked = jnp.where((n != 2) & (n < 3) | (n == 4), n, -n)
     return jnp.concatenate([*parts, picked, jnp.where(n > 0, n, 0)]).astype(jnp.float32)
 
 
 def functions(images):
-    x = jnp.square(images) + 1
+    x = jnp.square(images) + 1 + images.mean(axis=(1, 2), keepdims=True)
     return lax.integer_pow(jnp.exp(-jnp.log(x)), 2) + jnp.sqrt(jnp.square(x)) / jnp.minimum(x, 2)
 
 

@@ -220,6 +220,7 @@ def test_half_pixel_stretching_is_torchs(rng, size):
         ({"low_level_channels": 0}, "low_level_channels"),
         ({"decoder_convs": -1}, "decoder_convs"),
         ({"upsampling": "nearest"}, "align_corners, half_pixel"),
+        ({"upsampling": "half_pixel"}, "decoder"),
         ({"output_stride": 12}, "output_stride"),
     ],
 )
