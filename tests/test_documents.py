@@ -230,6 +230,11 @@ def test_the_readme_goes_from_a_folder_to_predictions(
     assert eval(fresh, {"fcn_jax": fcn_jax}).labels.num_classes == 3
 
 
+@pytest.mark.parametrize("file", sorted(ROOT.glob("docs/results/*/*.json")), ids=str)
+def test_filed_runs_name_no_place_of_a_machine(file):
+    assert not re.findall(r'(?:"|=)/[^"\s]*', file.read_text())
+
+
 class Drawings(datasets.Dataset):
     """As many pictures as the shapes have, and much smaller."""
 

@@ -86,7 +86,6 @@ class DeepLabV3(AtrousHead):
                 f"model.decoder_convs={self.decoder_convs} must be 0 or more, and "
                 f"model.low_level_channels={self.low_level_channels} 1 or more"
             )
-
         if self.low_level_stride and self.upsampling == "half_pixel":
             raise UserError(
                 "model.upsampling=half_pixel puts what a decoder stacks on other pixels than its "

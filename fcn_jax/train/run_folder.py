@@ -148,7 +148,7 @@ class RunFolder:
         kept = self.read_run().get("conditions")
         if not isinstance(kept, dict):  # an older version does not say
             return
-        changed = [key for key in kept if key not in PATHS and found.get(key, ...) != kept[key]]
+        changed = [key for key in kept if found.get(key, ...) != kept[key]]
         if not changed:
             return
         how = [f"{key} is {found.get(key)!r} and was {kept[key]!r}" for key in changed[:3]]
@@ -295,8 +295,8 @@ class RunFolder:
             command: Command line of the launch.
             devices: Names of the devices that it runs on.
             start_step: Step of the checkpoint that it starts from; 0 for the beginning.
-            data_fingerprint: Fingerprint of the data that it trains on; the newest is the run's.
             config: Resolved config of the launch.
+            data_fingerprint: Fingerprint of the data that it trains on; the newest is the run's.
             facts: What describes the run as a whole.
         """
         launches = self.read_run()["launches"] if (self.path / "run.json").exists() else []
@@ -309,7 +309,10 @@ class RunFolder:
         facts = {
             **facts,
             "data_fingerprint": data_fingerprint,
-            "conditions": list_conditions(config),
+            # Files may move, and no number hangs on where they lie.
+            "conditions": {
+                key: value for key, value in list_conditions(config).items() if key not in PATHS
+            },
         }
         write_json(self.path / "run.json", {**facts, "launches": [*launches, launch]})
 
