@@ -26,7 +26,7 @@ from fcn_jax.reports.runs import (
     short_names,
 )
 from fcn_jax.reports.tables import decimals, over_seeds
-from fcn_jax.train.run_folder import open_picture
+from fcn_jax.train.samples import open_picture
 
 HELP = "compare runs: a page with scores, intervals, curves and sample predictions"
 EXAMPLES = """

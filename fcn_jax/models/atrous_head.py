@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import KW_ONLY
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -36,6 +37,8 @@ class AtrousHead(Head):
             torchvision's networks were trained with `layer3`.
         aux_weight: Factor of the auxiliary loss; torchvision's recipe takes 0.5.
     """
+
+    SINGLE_SIZE_OPTIONS: ClassVar[tuple[str, ...]] = ("aux",)
 
     num_classes: int
     backbone: nn.Module

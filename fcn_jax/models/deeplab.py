@@ -60,6 +60,8 @@ class DeepLab(AtrousHead):
         pool5a: Whether a 3x3 average at stride 1 stands before fc6, as in LargeFOV.
     """
 
+    SINGLE_SIZE_OPTIONS = (*AtrousHead.SINGLE_SIZE_OPTIONS, "label_shrink")
+
     branches: tuple[Branch, ...] = (Branch(),)
     sides: tuple[str, ...] = ()
     side_channels: int = 128

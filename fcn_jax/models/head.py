@@ -7,7 +7,7 @@ and a pixel's scores are the largest of them; each has a loss of its own in trai
 from dataclasses import KW_ONLY
 from fractions import Fraction
 from functools import reduce
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -19,8 +19,6 @@ from fcn_jax.ops.rescale import rescale, rescale_onto, scaled_size
 # Collection of what training scores beside the logits.
 AUXILIARY = "auxiliary"
 
-# Of several sizes, their scores are compared with the label of every pixel.
-_NOT_IN_SEVERAL_SIZES = ("label_shrink", "aux")
 _MAX_SCALE = 4
 
 
@@ -40,12 +38,15 @@ class Head(nn.Module):
     """Maps images to logits of the same size.
 
     A head is a class of this kind with a backbone and a method `score_image`, which is `compact`.
+    `SINGLE_SIZE_OPTIONS` names its options that change what training compares with the labels.
 
     Attributes:
         input_scales: Scales at which the network looks at an image beside the image's own, such as
             DeepLab v2's 0.75 and 0.5; () for none. The scores of a pixel are the largest of all. In
             training, those of each scale are compared with the labels too.
     """
+
+    SINGLE_SIZE_OPTIONS: ClassVar[tuple[str, ...]] = ()
 
     _: KW_ONLY
     input_scales: tuple[float, ...] = ()
@@ -98,8 +99,8 @@ class Head(nn.Module):
                 f"{given} must be different scales above 0 and up to {_MAX_SCALE}, without the "
                 "image's own, 1, which is always there"
             )
-        for option in _NOT_IN_SEVERAL_SIZES:
-            if getattr(self, option, None):
+        for option in self.SINGLE_SIZE_OPTIONS:
+            if getattr(self, option):
                 raise UserError(
                     f"{given} cannot be together with model.{option}: the scores of each size are "
                     "compared with the label of every pixel"

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from fcn_jax.errors import UserError
 from fcn_jax.reports.runs import Run
-from fcn_jax.train.run_folder import open_picture
+from fcn_jax.train.samples import open_picture
 
 VOID = 255
 # Of an error map: right, wrong, unlabelled. Lightness alone tells them apart.

@@ -92,11 +92,11 @@ class Run:
     def sample_files(self, image_id: str) -> tuple[Path, Path, Path]:
         """Returns where the image, its label and its prediction at the step are."""
         split = self.evaluation["split"]
-        return self.folder.sample_files(image_id, split=split, step=self.step)
+        return self.folder.samples.files(image_id, split=split, step=self.step)
 
     def list_samples(self) -> list[str]:
         """Lists the images that have a label and a prediction at the step."""
-        return self.folder.list_samples(self.evaluation["split"], self.step)
+        return self.folder.samples.list(self.evaluation["split"], self.step)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from fcn_jax.train.sections import NEUTRAL, PATHS, as_flag, flatten
 # Whose rates do not depend on the length of the run, so that it may become longer.
 ENDLESS_SCHEDULES = ("constant", "step")
 
+# Warnings that this process has given.
+_told: set[str] = set()
+
 
 def list_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
     """Lists what a run computes from, {"section.key": value}: all but the `NEUTRAL` keys.
@@ -22,6 +26,29 @@ def list_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat = flatten(json.loads(json.dumps(config, default=plain)))
     return {key: value for key, value in flat.items() if key not in NEUTRAL}
+
+
+def warn_of_changes(file: Path, noted: Any, config: Mapping[str, Any]) -> None:
+    """Warns, once in a process, of a config that is no longer the one that a run was launched with.
+
+    Args:
+        file: Where the config lies.
+        noted: Conditions that the launch noted elsewhere; those of older versions noted none.
+        config: The config as it lies there.
+    """
+    if not isinstance(noted, dict):
+        return
+    found = list_conditions(config)
+    changed = [key for key in noted if found.get(key, ...) != noted[key]]
+    if not changed:
+        return
+    how = [f"{key} is {found.get(key)!r} and was {noted[key]!r}" for key in changed[:3]]
+    warning = f"warning: {file} was changed since the run was launched: {'; '.join(how)}"
+    if changed[3:]:
+        warning += f" (and {counted(len(changed) - 3, 'more key')})"
+    if warning not in _told:
+        _told.add(warning)
+        print(warning, file=sys.stderr)
 
 
 def refuse_other(folder: Path, kept: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -16,55 +16,32 @@ samples/<split>/          some images, spread over the split, their labels and t
 checkpoints/
 lock                      who trains in it now; see `lock`
 
-No other file knows these names, but for `checkpoint` and `lock`, which have the last two.
+No other file knows these names, but for `samples`, `checkpoint` and `lock`, which have the last
+three.
 """
 
-import hashlib
 import json
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from fcn_jax.atomic_file import LEFTOVER, local_path, replacing
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.errors import MissingError, UserError, counted
-from fcn_jax.ops.palette import save_label_png
-from fcn_jax.train.conditions import list_conditions, refuse_other
+from fcn_jax.errors import MissingError, UserError
+from fcn_jax.train.conditions import list_conditions, refuse_other, warn_of_changes
 from fcn_jax.train.failure import Failure
 from fcn_jax.train.image_counts import ImageCounts, read_image_counts
 from fcn_jax.train.json_file import check, check_keys, damaged, finite, parse, read_json, write_json
 from fcn_jax.train.lock import LOCK_FILE
+from fcn_jax.train.samples import Samples
 from fcn_jax.train.sections import PATHS, resolve
 from fcn_jax.train.surroundings import describe
 
 if TYPE_CHECKING:  # reports read run folders without importing jax
     from fcn_jax.train.tally import Prediction
-
-
-def open_picture(file: Path) -> Image.Image:
-    """Opens a picture of `samples/`, and reads it whole.
-
-    Raises:
-        UserError: If it is damaged.
-    """
-    try:
-        picture = Image.open(file)
-        picture.load()
-    except (OSError, ValueError, SyntaxError) as error:
-        told = "it is no picture" if isinstance(error, UnidentifiedImageError) else error
-        samples = next(folder for folder in file.parents if folder.name == "samples")
-        step = file.stem.rpartition(".pred-")[2]
-        raise UserError(
-            f"{file} is damaged: {told}\npython launch.py evaluate "
-            f"--workdir={shlex.quote(str(samples.parent))} "
-            f"--step={step if step.isdecimal() else 'NUMBER'} writes it anew"
-        ) from error
-    return picture
 
 
 class RunFolder:
@@ -93,6 +70,11 @@ class RunFolder:
     def tensorboard_path(self) -> Path:
         """The folder of the event files for TensorBoard."""
         return self.path / "tensorboard"
+
+    @property
+    def samples(self) -> Samples:
+        """The pictures of some images, their labels and their predictions."""
+        return Samples(self.path / "samples")
 
     def open(self, config: Mapping[str, Any], *, has_steps: bool) -> None:
         """Claims the folder for a resolved config, or finds that it is already this config's.
@@ -141,24 +123,8 @@ class RunFolder:
         """
         config = self._read("config.json")
         if (self.path / "run.json").is_file():
-            self._warn_of_changes(list_conditions(config))
+            warn_of_changes(self.path / "config.json", self.read_run().get("conditions"), config)
         return config
-
-    def _warn_of_changes(self, found: Mapping[str, Any]) -> None:
-        kept = self.read_run().get("conditions")
-        if not isinstance(kept, dict):  # an older version does not say
-            return
-        changed = [key for key in kept if found.get(key, ...) != kept[key]]
-        if not changed:
-            return
-        how = [f"{key} is {found.get(key)!r} and was {kept[key]!r}" for key in changed[:3]]
-        file = self.path / "config.json"
-        warning = f"warning: {file} was changed since the run was launched: {'; '.join(how)}"
-        if changed[3:]:
-            warning += f" (and {counted(len(changed) - 3, 'more key')})"
-        if warning not in _told:
-            _told.add(warning)
-            print(warning, file=sys.stderr)
 
     def read_conditions(self) -> dict[str, Any]:
         """Returns what the run computes from, {"section.key": value}.
@@ -249,27 +215,6 @@ class RunFolder:
     def eval_file(self, split: str, step: int) -> Path:
         """Returns where an evaluation is, or would be."""
         return self.path / "eval" / f"{split}-{step}.json"
-
-    def sample_files(self, image_id: str, *, split: str, step: int) -> tuple[Path, Path, Path]:
-        """Returns where an image, its label and its prediction at a step are, or would be."""
-        # Folders of an id are folders here: a/b and a_b are two images.
-        *above, stem = map(_short, image_id.split("/"))
-        folder = self.path.joinpath("samples", split, *above)
-        endings = ("image", "label", f"pred-{step}")
-        image, label, pred = (folder / f"{stem}.{ending}.png" for ending in endings)
-        return image, label, pred
-
-    def list_samples(self, split: str, step: int) -> list[str]:
-        """Lists the images, by their ids, that have a label and a prediction at a step."""
-        ending = ".image.png"
-        folder = self.path / "samples" / split
-        found = (file.relative_to(folder).as_posix() for file in folder.rglob(f"*{ending}"))
-        ids = sorted(name.removesuffix(ending) for name in found)
-        return [
-            image_id
-            for image_id in ids
-            if all(file.is_file() for file in self.sample_files(image_id, split=split, step=step))
-        ]
 
     def _read(self, name: str) -> dict[str, Any]:
         if not (self.path / name).is_file():
@@ -394,13 +339,7 @@ class RunFolder:
         """
         split, step, how = report["split"], report["step"], report.get("how", ())
         for sample in () if how else samples:
-            image, label, pred = self.sample_files(sample.id, split=split, step=step)
-            image.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(image) as beside:
-                Image.fromarray(sample.image).save(beside, "PNG")
-            for file, numbers in ((label, sample.label), (pred, sample.pred)):
-                with replacing(file) as beside:
-                    save_label_png(beside, numbers, colors)
+            self.samples.save(sample, split=split, step=step, colors=colors)
         file = self.eval_file(split, step)
         if how:
             file = file.with_name(f"{file.stem}.{'+'.join(how).replace(' ', '_')}.json")
@@ -408,20 +347,3 @@ class RunFolder:
         images.save(file.with_suffix(".npz"))
         write_json(file, finite(report))
         return file
-
-
-# Warnings that this process has given.
-_told: set[str] = set()
-
-# Of 255 bytes that the usual file systems take: the endings, and those of a file that is written
-# beside its place, need some.
-_LONGEST_STEM = 180
-
-
-def _short(stem: str) -> str:
-    """Shortens the stem of a file name to what a file system takes; one that is short stays."""
-    name = stem.encode()
-    if len(name) <= _LONGEST_STEM:
-        return stem
-    digest = hashlib.sha256(name).hexdigest()[:16]
-    return f"{name[: _LONGEST_STEM - 17].decode(errors='ignore')}-{digest}"

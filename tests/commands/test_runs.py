@@ -5,7 +5,7 @@ import pytest
 from fcn_jax.errors import UserError
 from fcn_jax.reports.comparison import make_report, write_csv
 from fcn_jax.reports.runs import common_samples, group_runs, short_names
-from fcn_jax.train.run_folder import open_picture
+from fcn_jax.train.samples import open_picture
 from tests.commands.conftest import make_comparison
 from tests.mutations import mutations
 

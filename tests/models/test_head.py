@@ -12,7 +12,7 @@ from fcn_jax.errors import UserError
 from fcn_jax.models.head import AUXILIARY
 from fcn_jax.models.layer_table import layer_table, output_stride
 from fcn_jax.models.padded import apply_padded
-from fcn_jax.models.zoo import build
+from fcn_jax.models.zoo import build, get_model
 from tests import oracles
 from tests.conftest import shapes_of
 from tests.tiny_network import TINY, TINY_V3, TINY_WITH_AUX
@@ -107,6 +107,22 @@ def test_scales_that_cannot_be(scales):
         shapes_of(make(input_scales=scales))
 
 
-def test_several_sizes_and_features_scored_aside_exclude_each_other():
-    with pytest.raises(UserError, match="cannot be together with model.aux"):
-        shapes_of(make(TINY_WITH_AUX, input_scales=SCALES))
+@pytest.mark.parametrize(
+    ("option", "make_other"),
+    [
+        ("aux", lambda: make(TINY_WITH_AUX, input_scales=SCALES)),
+        (
+            "label_shrink",
+            lambda: get_model(
+                "vgg16_deeplab_7x7",
+                num_classes=3,
+                width=1 / 64,
+                label_shrink=True,
+                input_scales=SCALES,
+            ),
+        ),
+    ],
+)
+def test_several_sizes_exclude_options_that_score_other_pixels(option, make_other):
+    with pytest.raises(UserError, match=f"cannot be together with model.{option}"):
+        shapes_of(make_other())

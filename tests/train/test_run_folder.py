@@ -33,7 +33,7 @@ def test_what_is_missing_is_told_in_one_way(folder):
         with pytest.raises(MissingError, match=f"is no run folder: it has no {name}\n.*makes one"):
             read()
     assert folder.read_metrics("train") == folder.list_evals() == []
-    assert folder.read_evals("val") == {} and folder.list_samples("val", 3) == []
+    assert folder.read_evals("val") == {} and folder.samples.list("val", 3) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b"3", b"[" * 100_000, b"9" * 5000])
@@ -154,10 +154,10 @@ def test_samples_come_back_as_they_were(folder, rng):
     sample = Prediction("seq/0001", image, label, pred)
     colors = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
     folder.write_eval(make_report("val", 3), [sample], images=ONE_IMAGE, colors=colors)
-    (image_id,) = folder.list_samples("val", 3)
-    assert folder.list_samples("val", 4) == []  # no prediction of that step
-    files = folder.sample_files(image_id, split="val", step=3)
-    assert files == folder.sample_files("seq/0001", split="val", step=3)
+    (image_id,) = folder.samples.list("val", 3)
+    assert folder.samples.list("val", 4) == []  # no prediction of that step
+    files = folder.samples.files(image_id, split="val", step=3)
+    assert files == folder.samples.files("seq/0001", split="val", step=3)
     for file, array in zip(files, (image, label, pred), strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(file)), array)
 
@@ -167,7 +167,7 @@ def test_samples_of_images_in_folders_never_meet(folder):
     black = np.zeros((4, 5, 3), np.uint8)
     samples = [Prediction(name, black, black[..., 0], black[..., 0]) for name in ids]
     folder.write_eval(make_report("val", 3), samples, images=ONE_IMAGE, colors=black[0, :2])
-    assert folder.list_samples("val", 3) == ids
+    assert folder.samples.list("val", 3) == ids
 
 
 def test_launches_add_up(folder):
@@ -190,10 +190,10 @@ def test_names_of_pictures_fit_into_a_file_system(tmp_path):
     folder = RunFolder(tmp_path)
     long = "ä" * 125  # 250 bytes, which a file system takes
     names = [f"{long}", f"{long[:-1]}ö", "short", "a/b"]
-    files = [folder.sample_files(name, split="val", step=12345)[2].name for name in names]
+    files = [folder.samples.files(name, split="val", step=12345)[2].name for name in names]
     assert len(set(files)) == 4 and all(len(name.encode()) < 230 for name in files)
     # The name that a file has leads to the file.
-    again = [folder.sample_files(name.split(".")[0], split="val", step=12345)[2] for name in files]
+    again = [folder.samples.files(name.split(".")[0], split="val", step=12345)[2] for name in files]
     assert [file.name for file in again] == files
 
 
@@ -398,6 +398,6 @@ def test_damaged_files_are_read_or_told(folder, capsys, monkeypatch):
             with contextlib.suppress(UserError):
                 read()
         told = capsys.readouterr().err
-        monkeypatch.setattr("fcn_jax.train.run_folder._told", set())
+        monkeypatch.setattr("fcn_jax.train.conditions._told", set())
         with contextlib.suppress(UserError):
             assert folder.read_conditions() == conditions or "was changed since" in told
