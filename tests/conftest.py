@@ -20,11 +20,17 @@ gc.set_threshold(50_000)
 # Before the backend starts. A jax that knows only one CPU device still runs most tests.
 jax.config.update("jax_num_cpu_devices", 4)
 
+# Programs of tests run for milliseconds, so what matters is how soon they are compiled: not well,
+# and not in pieces, which is for more cores than a worker has. Processes that tests start inherit
+# both.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+jax.config.update("jax_disable_most_optimizations", True)
+flags = [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_parallel_codegen_split_count=1"]
 # The XLA of jax 0.10 has two ways to emit a fused loop. The newer one, which later versions have
 # alone, takes three times as long to compile a train step of a tiny network.
 if jax.__version_info__ < (0, 11):
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
+    flags.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 
 @pytest.fixture
@@ -34,16 +40,20 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="module")
-def compile_fast():
-    """For programs that run for milliseconds: compiling them well would take most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+def compile_well():
+    """Compiles as well as a user does: the tests of operators."""
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="module")
 def plain_conv():
-    """The one operation that every form of a convolution stands for: it compiles the soonest."""
+    """The one operation that every form of a convolution stands for: it compiles the soonest.
+
+    models/test_transforms.py compares every kind of network in the form that a user gets with this
+    one, and ops/conv every form.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FCN_JAX_CONV", "plain")
         yield
@@ -167,9 +177,16 @@ def init():
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
-    """Many tests compile the same program; the cache is empty when the session begins."""
+    """Many tests compile the same program; the cache is empty when the session begins.
+
+    Processes that tests start have it too.
+    """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # which the workers share
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    for key, value in (
+        ("jax_compilation_cache_dir", str(folder / "compiled")),
+        ("jax_persistent_cache_min_compile_time_secs", 0.1),
+    ):
+        jax.config.update(key, value)
+        os.environ[key.upper()] = str(value)

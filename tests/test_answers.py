@@ -668,7 +668,7 @@ def launch(line):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, compile_fast, plain_conv, tiny_network):
+def place(tmp_path_factory, plain_conv, tiny_network):
     """A folder with experiments, a user's pictures, their build and a run; look, do not touch."""
     folder = tmp_path_factory.mktemp("place")
     first = parallel.get_devices(count=1)

@@ -184,7 +184,7 @@ def commands_of(path: str) -> list[list[str]]:
     return [shlex.split(line)[2:] for line in shown if line.startswith("python launch.py ")]
 
 
-@pytest.mark.usefixtures("compile_fast", "plain_conv", "tiny_network")
+@pytest.mark.usefixtures("plain_conv", "tiny_network")
 def test_the_readme_goes_from_a_folder_to_predictions(
     tmp_path, monkeypatch, capsys, rng, draw_variables
 ):
@@ -250,7 +250,7 @@ class Drawings(datasets.Dataset):
         ]
 
 
-@pytest.mark.usefixtures("compile_fast", "plain_conv", "tiny_network")
+@pytest.mark.usefixtures("plain_conv", "tiny_network")
 def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     cells = json.loads((ROOT / "docs/first_network.ipynb").read_text())["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")

@@ -1,6 +1,6 @@
 """The commands of the pages of docs/, one after the other, on drawn pictures and a tiny network.
 
-README's are in test_documents.py, `import_weights` of docs/weights.md in tests/weights, and those
+README's are in test_documents.py, those of docs/weights.md in weights/test_page.py, and those
 of several processes in tests/train/test_world.py and tests/test_clusters.py.
 """
 
@@ -64,7 +64,7 @@ def make_opener(name, labels):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, compile_fast, plain_conv, tiny_network):
+def home(tmp_path_factory, plain_conv, tiny_network):
     """A folder with the photos, runs and files of networks that the pages take for given."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:

@@ -33,7 +33,7 @@ def test_every_public_name_is_there():
         _ = fcn_jax.lod
 
 
-@pytest.mark.usefixtures("plain_conv", "compile_fast")
+@pytest.mark.usefixtures("plain_conv")
 def test_two_statements_predict_without_a_data_library(tmp_path):
     make("alexnet_fcn32s", num_classes=3, width=1 / 32, fc_channels=2).save(
         tmp_path / "a.safetensors"

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Float, Int64
 
 from fcn_jax.reports.runs import Group, Run
@@ -215,4 +215,4 @@ def _over_seeds(
     total = variance + sum(parts)
     spread = sum(p**2 / (len(side) - 1) for p, side in zip(parts, sides, strict=True))
     freedom = total**2 / spread if spread > 0 else math.inf
-    return float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom) * math.sqrt(total))
+    return float(scipy.special.stdtrit(freedom, (1 + LEVEL) / 2) * math.sqrt(total))

@@ -16,6 +16,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import cache
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
@@ -88,6 +89,12 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
     except RecursionError as error:
         raise _broken(path, "it is nested too deeply") from error
+    except MemoryError as error:
+        # A damaged pickle may ask for any number of bytes.
+        raise UserError(
+            f"{path} asks for more memory than there is: get it again if it is damaged, or give "
+            "the command where there is more"
+        ) from error
     except Exception as error:
         # Of any kind: what a broken pickle or archive leads to is not foreseeable.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -131,12 +138,16 @@ def _read_zip(path: str | Path) -> Any:
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise UserError(BIG_ENDIAN)
 
-        def load(key: str, dtype: np.dtype, count: int) -> np.ndarray:
-            del count  # the file is as long as it is
+        @cache  # many tensors may be views of one storage
+        def read(key: str) -> bytes:
             entry = archive.getinfo(f"{root}data/{key}")
             if entry.compress_type != zipfile.ZIP_STORED:
                 raise UserError("its numbers are compressed, which torch never does")
-            return np.frombuffer(archive.read(entry), dtype)
+            return archive.read(entry)
+
+        def load(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+            del count  # the file is as long as it is
+            return np.frombuffer(read(key), dtype)
 
         with archive.open(pickled) as file:
             return _Unpickler(file, load).load()
@@ -148,7 +159,9 @@ def _read_legacy(path: str | Path) -> Any:
 
         def reserve(key: str, dtype: np.dtype, count: int) -> np.ndarray:
             # The numbers come after the pickles that refer to them.
-            return storages.setdefault(key, _empty(file, dtype, count))
+            if key not in storages:
+                storages[key] = _empty(file, dtype, count)
+            return storages[key]
 
         magic, version, machine = (_Unpickler(file, reserve).load() for _ in range(3))
         if magic != LEGACY_MAGIC or version != LEGACY_VERSION or not isinstance(machine, Mapping):

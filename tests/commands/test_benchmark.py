@@ -24,7 +24,7 @@ class Noise:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, compile_fast, plain_conv, tiny_network):
+def run(monkeypatch, capsys, plain_conv, tiny_network):
     first = parallel.get_devices(count=1)
     monkeypatch.setattr(parallel, "get_devices", lambda count=None: first)
     monkeypatch.setattr(benchmark, "_MATRIX_SIZE", 256)

@@ -63,7 +63,7 @@ def print_shares(logits):
     return "".join(shares)
 
 
-@pytest.mark.usefixtures("compile_fast", "plain_conv")
+@pytest.mark.usefixtures("plain_conv")
 def test_the_program_gives_the_logits_in_a_process_with_jax_alone(
     launch, draw_variables, tmp_path, rng
 ):
@@ -93,7 +93,7 @@ def test_the_program_gives_the_logits_in_a_process_with_jax_alone(
 
 
 @needs_onnx
-@pytest.mark.usefixtures("compile_fast", "plain_conv")
+@pytest.mark.usefixtures("plain_conv")
 def test_the_onnx_file_gives_the_classes_in_a_process_without_jax(
     launch, draw_variables, tmp_path, monkeypatch, rng
 ):

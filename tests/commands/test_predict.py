@@ -11,7 +11,7 @@ from fcn_jax.data.files.storage import turn_upright
 from fcn_jax.inference.prediction_folder import PredictionFolder
 from fcn_jax.ops.palette import full_palette
 
-pytestmark = pytest.mark.usefixtures("compile_fast", "plain_conv", "tiny_network")
+pytestmark = pytest.mark.usefixtures("plain_conv", "tiny_network")
 
 NAMES = ["background", "cat", "dog"]
 

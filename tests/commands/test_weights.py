@@ -176,7 +176,7 @@ def photos(tmp_path, rng):
     return folder
 
 
-@pytest.mark.usefixtures("plain_conv", "compile_fast")
+@pytest.mark.usefixtures("plain_conv")
 def test_check_shows_every_layer_and_the_first_that_disagrees(launch, released, photos, tmp_path):
     words = ["--network=mobilenetv2", f"--output={tmp_path / 'a.safetensors'}", f"--check={photos}"]
     code, out, err = launch("import_weights", released, *words)

@@ -9,7 +9,6 @@ from fcn_jax.export import onnx_file, program
 from tests.export.conftest import make_net
 
 pytestmark = [
-    pytest.mark.usefixtures("compile_fast"),
     pytest.mark.skipif(
         not all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))),
         reason="ONNX needs onnx and onnxruntime",

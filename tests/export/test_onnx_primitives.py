@@ -21,8 +21,6 @@ from fcn_jax.export import onnx_graph
 from fcn_jax.export.onnx_model import make_model
 from fcn_jax.export.onnx_primitives import RULES
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
-
 
 def make(function, dtype="float32", size="b, h, w, 3"):
     images = jax.ShapeDtypeStruct(export.symbolic_shape(size), dtype)

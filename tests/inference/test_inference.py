@@ -17,6 +17,9 @@ from fcn_jax.train.parallel import get_devices
 from fcn_jax.train.trained import Trained
 from tests.inference.conftest import LABELS
 
+# They run for longer than they are compiled.
+pytestmark = pytest.mark.usefixtures("compile_well")
+
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one device", "three devices"])
 def devices(request):

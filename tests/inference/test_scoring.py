@@ -11,6 +11,8 @@ from fcn_jax.ops.dense_crf import dense_crf
 from fcn_jax.train.evaluation import Evaluator
 from fcn_jax.train.parallel import get_devices
 
+pytestmark = pytest.mark.usefixtures("compile_well")
+
 SIZES = [(40, 60), (33, 47), (60, 40), (40, 60), (21, 30)]
 
 

@@ -17,7 +17,7 @@ from fcn_jax.models.zoo import DEEPLAB_V3PLUS, RESNET18, build, get_model
 from tests import oracles
 from tests.conftest import shapes_of
 
-pytestmark = pytest.mark.usefixtures("plain_conv", "compile_fast")
+pytestmark = pytest.mark.usefixtures("plain_conv")
 
 LITE = {"width": 1 / 8, "head_channels": 8, "num_classes": 5}
 

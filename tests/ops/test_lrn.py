@@ -8,6 +8,8 @@ import pytest
 from fcn_jax.ops.lrn import local_response_norm
 from tests import oracles
 
+pytestmark = pytest.mark.usefixtures("compile_well")
+
 # Strong enough that neighbours matter: AlexNet's own alpha would hide a mistake in float32.
 STRONG = {"alpha": 0.5, "beta": 0.75, "k": 1.0}
 

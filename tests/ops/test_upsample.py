@@ -16,6 +16,8 @@ from fcn_jax.ops.upsample import (
 )
 from tests import oracles
 
+pytestmark = pytest.mark.usefixtures("compile_well")
+
 SIZES = [(1, 1), (2, 3), (5, 4), (7, 9)]
 
 

@@ -45,11 +45,6 @@ class TinyDataset(Dataset):
         return {"train": Pictures(9, seed=1), "val": Pictures(5, seed=2)}[split]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_everything_fast(compile_fast):
-    """Before anything of a module compiles: what is compared bit by bit is compiled alike."""
-
-
 @pytest.fixture(scope="session")
 def pictures() -> Pictures:
     return Pictures(7, seed=3)

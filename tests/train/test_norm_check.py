@@ -13,7 +13,7 @@ from fcn_jax.models.resnet import ResNet
 from fcn_jax.models.vgg import VGG16
 from fcn_jax.train.norm_check import LayerCheck, NormCheck, check_norms, measure_norms, read_photos
 
-pytestmark = pytest.mark.usefixtures("plain_conv", "compile_fast")
+pytestmark = pytest.mark.usefixtures("plain_conv")
 FROZEN = NormSpec(frozen=True)
 
 

@@ -39,7 +39,6 @@ def make_sgd_config(**train) -> dict:
 def start(words, *, index, folder, num_devices=2):
     """Starts a process; returns it and the file of its output."""
     env = {**os.environ, "JAX_NUM_CPU_DEVICES": str(num_devices), "JAX_PLATFORMS": "cpu"}
-    env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     log = (folder / f"log{index}").open("w")
     return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=env, stdout=log, stderr=log)
 

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 
@@ -157,6 +158,20 @@ def test_a_file_made_by_hand_is_read(tmp_path):
     numbers = np.arange(6, dtype="<f4")
     path = _file(tmp_path, {"w": _tensor(6, 0, (2, 3), (3, 1))}, a=numbers.tobytes())
     np.testing.assert_array_equal(read_state_dict(path)["w"], numbers.reshape(2, 3))
+
+
+def test_a_storage_of_many_tensors_is_read_once(tmp_path):
+    """Such as a network that was trained with its parameters in one flat array."""
+    numbers = np.arange(2_000_000, dtype="<f4")
+    tensors = {f"w{i}": _tensor(numbers.size, i * 1000, (10, 100), (100, 1)) for i in range(2000)}
+    path = _file(tmp_path, tensors, a=numbers.tobytes())
+    tracemalloc.start()
+    arrays = read_state_dict(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * numbers.nbytes
+    for index, array in enumerate(arrays.values()):
+        np.testing.assert_array_equal(array.ravel(), numbers[index * 1000 :][:1000])
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,6 @@ from jax import export, lax
 from fcn_jax.ops.conv.conv import conv, use_conv
 from fcn_jax.ops.geometry import Window, output_size
 
-# What is lowered, and what is exact, does not depend on how well it is compiled.
-pytestmark = pytest.mark.usefixtures("compile_fast")
-
 
 def _integers(rng, *shape):
     """Sums of their products are exact in any order."""

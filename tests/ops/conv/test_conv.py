@@ -12,6 +12,8 @@ from fcn_jax.ops.geometry import Upscore, Window, output_size
 from fcn_jax.ops.upsample import conv_transpose
 from tests import oracles
 
+pytestmark = pytest.mark.usefixtures("compile_well")
+
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4])
 @pytest.mark.parametrize("stride", [1, 2, 3])

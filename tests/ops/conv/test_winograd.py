@@ -10,9 +10,6 @@ from fcn_jax.ops.conv import winograd
 from fcn_jax.ops.geometry import Window, output_size
 from tests import oracles
 
-# What is exact is exact however well it is compiled.
-pytestmark = pytest.mark.usefixtures("compile_fast")
-
 LAYERS = [
     Window(3),
     Window(3, pad=1),
