@@ -89,7 +89,8 @@ def _kinds():
     models/test_zoo.py has every head on every backbone.
     """
     kinds = {}
-    for name in sorted(set(NAMES) - set(TRAINED), key=lambda name: "resnet101" not in name):
+    others = sorted(set(NAMES) - set(TRAINED))
+    for name in sorted(others, key=lambda name: "resnet101" not in name):  # which takes longest
         config = resolve(load_experiment(EXPERIMENTS / f"{name}.py", EXPERIMENTS)).config
         model = config["model"]
         head = partial(MODELS[model["name"]].head).func
