@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import fcn_jax
-from fcn_jax.commands import door
+from fcn_jax.commands import benchmark, door
 from fcn_jax.data import datasets
 from fcn_jax.data.sets.camvid import LABELS as CAMVID
 from fcn_jax.data.sets.voc import LABELS as VOC
@@ -70,6 +70,7 @@ def home(tmp_path_factory, plain_conv, tiny_network):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         patch.setenv("TFDS_DATA_DIR", str(home / "tfds"))
+        patch.setattr(benchmark, "_MATRIX_SIZE", 256)
         for name, labels in (("camvid", CAMVID), ("voc", VOC)):
             patch.setitem(datasets.DATASETS, name, make_opener(name, labels))
         for place in ("photos/a.png", "more/deep/b.png", "photo.jpg", "c.png"):

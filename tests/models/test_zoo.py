@@ -83,6 +83,7 @@ def _small(name, **options):
 
 
 @cache  # A module is its attributes.
+@cache
 def _init(model, images=IMAGES):
     """Gives the shapes of (logits, variables)."""
     return jax.eval_shape(
