@@ -168,10 +168,11 @@ def test_padding_that_is_told_apart_changes_nothing(rng, draw_variables, network
 
 def test_auxiliary_scores_are_of_training_alone(rng, draw_variables):
     options = {"num_classes": 3, "width": 1 / 16, "norm": "frozen", "fc_channels": 4}
-    model = get_model("resnet50_fcn_torchvision", **options)
+    model = get_model("resnet18_deeplab_largefov", aux="layer3", **options)
     variables = draw_variables(model)
     images = jnp.asarray(rng.integers(0, 256, (1, 33, 40, 3)), jnp.uint8)
 
+    @partial(jax.jit, static_argnames=("model", "train"))
     def run(model, variables, *, train):
         rngs = {"dropout": jax.random.key(0)}
         logits, extra = model.apply(
@@ -186,12 +187,12 @@ def test_auxiliary_scores_are_of_training_alone(rng, draw_variables):
     logits, none = run(model, variables, train=False)
     assert not none
     params = {k: v for k, v in variables["params"].items() if not k.startswith("aux")}
-    bare = get_model("resnet50_fcn_torchvision", aux="", **options)
+    bare = get_model("resnet18_deeplab_largefov", **options)
     same, none = run(bare, {**variables, "params": params}, train=False)
     assert not none
     np.testing.assert_array_equal(logits, same)
     with pytest.raises(UserError, match=r"model\.aux 'layer9'"):
-        shapes_of(get_model("resnet50_fcn_torchvision", aux="layer9", **options))
+        shapes_of(get_model("resnet18_deeplab_largefov", aux="layer9", **options))
 
 
 # --- torchvision ------------------------------------------------------------------------------

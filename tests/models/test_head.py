@@ -1,6 +1,7 @@
 """A head that looks at an image in several sizes: its scores, variables, losses and geometry."""
 
 from fractions import Fraction
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +29,11 @@ def test_a_pixel_has_the_largest_scores_of_all_sizes(rng, draw_variables):
     once, model = make(), make(input_scales=SCALES)
     variables = draw_variables(once)
     images = jnp.asarray(rng.integers(0, 256, (2, 33, 49, 3)), "float32")
-    seen = [once.apply(variables, images, train=False)]
+    look = jax.jit(lambda images: once.apply(variables, images, train=False))
+    seen = [look(images)]
     for height, width in ((25, 37), (17, 25)):
         small = jnp.asarray(oracles.align_corners_resize(images, height, width), "float32")
-        logits = once.apply(variables, small, train=False)
-        seen.append(oracles.align_corners_resize(logits, 33, 49))
+        seen.append(oracles.align_corners_resize(look(small), 33, 49))
     assert {np.argmax(each) for each in np.moveaxis(seen, 0, -1).reshape(-1, 3)} == {0, 1, 2}
     actual = jax.jit(lambda images: model.apply(variables, images, train=False))(images)
     np.testing.assert_allclose(actual, np.max(seen, axis=0), atol=1e-4)
@@ -42,7 +43,7 @@ def test_its_variables_are_those_of_the_network_that_looks_once():
     assert shapes_of(make(input_scales=SCALES)) == shapes_of(make())
     images = jnp.zeros((1, 33, 33, 3))
     ours, theirs = (
-        model.init(jax.random.key(0), images, train=False)
+        jax.jit(partial(model.init, train=False))(jax.random.key(0), images)
         for model in (make(input_scales=SCALES), make())
     )
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -52,14 +53,16 @@ def test_training_scores_each_size_beside_the_largest(rng, draw_variables):
     model = make(input_scales=SCALES, dropout=0.0)
     variables = draw_variables(model)
     images = jnp.asarray(rng.integers(0, 256, (1, 33, 33, 3)), "uint8")
-    logits, extra = model.apply(variables, images, train=True, mutable=[AUXILIARY])
+    run = jax.jit(lambda images: model.apply(variables, images, train=True, mutable=[AUXILIARY]))
+    logits, extra = run(images)
     asides = {name: aside for name, [aside] in extra[AUXILIARY].items()}
     assert set(asides) == {"scale_0.75", "scale_0.5", "scale_1"}
     assert all(aside.weight == 1 for aside in asides.values())
     np.testing.assert_array_equal(
         logits, np.max([aside.logits for aside in asides.values()], axis=0)
     )
-    once = make(dropout=0.0).apply(variables, images, train=True)
+    looks_once = make(dropout=0.0)
+    once = jax.jit(lambda images: looks_once.apply(variables, images, train=True))(images)
     np.testing.assert_allclose(asides["scale_1"].logits, once, rtol=1e-6)
 
 
