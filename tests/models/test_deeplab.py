@@ -1,5 +1,6 @@
 """DeepLab against the releases, layer by layer and pixel by pixel."""
 
+from functools import partial
 from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from fcn_jax.models.layers import Conv
 from fcn_jax.models.zoo import MODELS, get_model
 from fcn_jax.ops.geometry import receptive_field
 from tests import oracles
+from tests.conftest import shapes_of
 
 pytestmark = pytest.mark.usefixtures("plain_conv")
 
@@ -225,13 +227,11 @@ def test_both_forms_of_the_first_deeplab_agree_away_from_the_border(rng, draw_va
 @pytest.mark.parametrize("name", NETS)
 def test_logits_have_the_size_of_the_image(name):
     model = _tiny(name)
+    variables = shapes_of(model)
     for height, width in [(1, 1), (2, 70), (8, 9), (33, 36), (64, 7), (321, 253)]:
         images = jax.ShapeDtypeStruct((2, height, width, 3), "float32")
-
-        def run(images):
-            return model.init_with_output(jax.random.key(0), images, train=False)[0]
-
-        assert jax.eval_shape(run, images).shape == (2, height, width, 3)
+        run = partial(model.apply, train=False)
+        assert jax.eval_shape(run, variables, images).shape == (2, height, width, 3)
 
 
 @pytest.mark.parametrize(
