@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         write_text(local_path(args.output), json.dumps(without_nan(report), indent=1) + "\n")
         print(f"everything is in {args.output}")
     if report["ok"]:
-        following = args.command_line.replace(" check_data ", " prepare ", 1)
+        following = args.command_line.replace(" check_data ", " train ", 1)
+        following += f" --workdir=runs/{args.experiment}"
         print("all is well" if args.output else f"all is well; next: {following}")
     return 0 if report["ok"] else 1
 

@@ -176,6 +176,11 @@ def _run(
             f"{name} takes no experiment: leave --config.{overrides[0][0]} out; see "
             f"{program} {name} --help"
         )
+    # A flag that is mistyped explains why another one, which has to be there, is missing.
+    flags = {flag for action in parser._actions for flag in action.option_strings} | {"--"}
+    mistyped = [w for w in words if w.startswith("--") and w.partition("=")[0] not in flags]
+    if mistyped:
+        _refuse(mistyped, name, parser)
     args, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         _refuse(unknown, name, parser)

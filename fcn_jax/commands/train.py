@@ -97,6 +97,10 @@ def run(args: argparse.Namespace) -> None:
         f"{args.workdir}: {report['split']} mean IoU {report['mean_iou']:.4f} "
         f"at step {report['step']}; {compilations}"
     )
+    evals = [line for line in folder.read_metrics("eval") if line["split"] == report["split"]]
+    best = max(evals, key=lambda line: line["mean_iou"] or 0.0)
+    if best["step"] != report["step"]:
+        print(f"its best: mean IoU {best['mean_iou']:.4f} at step {best['step']}")
 
 
 def _find_membership(args: argparse.Namespace) -> "Membership | None":

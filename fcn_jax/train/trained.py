@@ -6,6 +6,7 @@ the data set.
 
 import contextlib
 import dataclasses
+import difflib
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -141,10 +142,18 @@ def load(path: str | Path, *, step: str | int = "best", labels: LabelSet | None 
         return _load_run(RunFolder(path), str(step), labels)
     if not path.exists():
         raise MissingError(
-            f"there is nothing at {path}: give a run folder of `python launch.py train`, or a file "
-            "of `python launch.py export_weights`"
+            f"there is nothing at {path}{_nearest(path)}: give a run folder of `python launch.py "
+            "train`, or a file of `python launch.py export_weights`"
         )
     return _load_file(path)
+
+
+def _nearest(path: Path) -> str:
+    """Asks whether another thing of the folder was meant; empty if there is nothing like it."""
+    beside = path.parent
+    names = [each.name for each in beside.iterdir()] if beside.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {beside / near[0]}?" if near else ""
 
 
 def _load_run(folder: RunFolder, step: str, labels: LabelSet | None) -> Trained:

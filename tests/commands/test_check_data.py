@@ -54,7 +54,8 @@ def test_folder_without_problems(check, tmp_path, folder):
     assert (code, err) == (0, "")
     assert out.splitlines()[1] == "split by the folders images/train and images/val"
     assert all(name in " ".join(out.split()) for name in ("background", "cat", "a class with"))
-    command = f"prepare --config=custom_fcn8s --config.data.source_dir={folder}"
+    command = f"train --config=custom_fcn8s --config.data.source_dir={folder}"
+    command += " --workdir=runs/custom_fcn8s"
     assert out.splitlines()[-1] == f"all is well; next: python launch.py {command}"
     code, out, _ = check("--output", tmp_path / "check.json")
     assert code == 0 and out.splitlines()[-1] == "all is well"

@@ -67,6 +67,20 @@ MISTAKES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("train", "--config=camvid_fcn8s", "--workdr=a"), "--workdir"),
+        (("compare", "runs/a", "--outptu=b"), "--output"),
+        (("import_weights", "a.npz", "--netwrok=vgg16"), "--network"),
+    ],
+)
+def test_a_mistyped_flag_is_told_before_one_that_is_missing(words, hint, launch):
+    code, _, err = launch(*words)
+    assert code == 2 and f"unknown flag {words[-1].split('=')[0]} of {words[0]}" in err
+    assert f"did you mean {hint}?" in err
+
+
 @pytest.mark.parametrize("line", MISTAKES)
 def test_mistake_is_answered_in_a_line_or_two(line, launch, train_calls):
     code, out, err = launch(*line.split())

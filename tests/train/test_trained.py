@@ -195,8 +195,11 @@ def test_an_old_run_is_loaded_with_the_names_of_its_evaluations(copy):
 
 
 def test_load_rejects_what_is_no_trained_network(copy, tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is nothing at"):
+    with pytest.raises(FileNotFoundError, match=r"there is nothing at \S+no: give a run folder"):
         load(tmp_path / "no")
+    mistyped = copy.with_name(f"{copy.name}s")
+    with pytest.raises(FileNotFoundError, match=f"did you mean {copy}[?]: give a run folder"):
+        load(mistyped)
     with pytest.raises(FileNotFoundError, match="is no run folder"):
         load(ROOT / "docs")
     with pytest.raises(ValueError, match="no checkpoint '4' .*; there are: last, best"):
