@@ -41,7 +41,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def compile_well():
-    """Compiles as well as a user does: the tests of operators."""
+    """Compiles as well as a user does: for convolutions, and what runs longer than it compiles."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

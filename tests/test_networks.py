@@ -44,7 +44,7 @@ def test_each_predicts_and_has_a_card_of_its_run(file):
     [report] = (ROOT / "docs" / "results" / net.origin["run"] / "eval").glob("*.json")
     assert f"mean IoU {json.loads(report.read_text())['mean_iou']:.4f}" in card
     with Image.open(ROOT / "docs" / "photo.jpg") as photo:
-        pred = net.predict(np.asarray(photo.reduce(2)))
+        pred = net.predict(np.asarray(photo.reduce(3)))
     assert pred.ndim == 2 and pred.max() < net.labels.num_classes and len(np.unique(pred)) > 1
 
 

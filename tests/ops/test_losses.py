@@ -11,8 +11,6 @@ import pytest
 from fcn_jax.ops.losses import make_loss, softmax_cross_entropy
 from tests import oracles
 
-pytestmark = pytest.mark.usefixtures("compile_well")
-
 VOID = 255
 
 

@@ -12,8 +12,6 @@ from fcn_jax.ops.geometry import Window, output_size
 from fcn_jax.ops.pool import avg_pool, max_pool
 from tests import oracles
 
-pytestmark = pytest.mark.usefixtures("compile_well")
-
 POOL = {"max": max_pool, "ave": avg_pool}
 CASES = oracles.load_golden("pooling")["cases"]
 

@@ -50,7 +50,7 @@ def home(tmp_path, monkeypatch, rng):
     return tmp_path
 
 
-@pytest.mark.usefixtures("plain_conv", "compile_well")
+@pytest.mark.usefixtures("plain_conv")
 def test_commands_of_the_page(home):
     for words in commands_of("docs/weights.md"):
         if words[0] == "predict":

@@ -28,7 +28,7 @@ def _draw(name, rng, **options):
     """Arrays of a network by path, and its section `model`."""
     section = {**WHOLE_NETWORKS[name].model, **options}
     shapes = flatten_dict(shapes_of(get_model(**section, num_classes=21)), sep="/")
-    return {k: rng.normal(size=v.shape).astype(np.float32) for k, v in shapes.items()}, section
+    return {k: 2 * rng.random(v.shape, np.float32) - 1 for k, v in shapes.items()}, section
 
 
 @pytest.mark.parametrize(
