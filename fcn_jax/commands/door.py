@@ -13,6 +13,7 @@ import ast
 import contextlib
 import errno
 import importlib
+import itertools
 import os
 import shlex
 import sys
@@ -177,8 +178,9 @@ def _run(
             f"{program} {name} --help"
         )
     # A flag that is mistyped explains why another one, which has to be there, is missing.
-    flags = {flag for action in parser._actions for flag in action.option_strings} | {"--"}
-    mistyped = [w for w in words if w.startswith("--") and w.partition("=")[0] not in flags]
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    given = itertools.takewhile(lambda word: word != "--", words)
+    mistyped = [w for w in given if w.startswith("--") and w.partition("=")[0] not in flags]
     if mistyped:
         _refuse(mistyped, name, parser)
     args, unknown = parser.parse_known_intermixed_args(words)

@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
         f"at step {report['step']}; {compilations}"
     )
     evals = [line for line in folder.read_metrics("eval") if line["split"] == report["split"]]
-    best = max(evals, key=lambda line: line["mean_iou"] or 0.0)
+    best = max(evals, key=lambda line: (line["mean_iou"] or 0.0, line["step"]))
     if best["step"] != report["step"]:
         print(f"its best: mean IoU {best['mean_iou']:.4f} at step {best['step']}")
 

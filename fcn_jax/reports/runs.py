@@ -96,7 +96,7 @@ class Run:
 
     def list_samples(self) -> list[str]:
         """Lists the images that have a label and a prediction at the step."""
-        return self.folder.samples.list(self.evaluation["split"], self.step)
+        return self.folder.samples.list_ids(self.evaluation["split"], self.step)
 
 
 @dataclass(frozen=True)

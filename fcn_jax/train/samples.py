@@ -44,7 +44,7 @@ class Samples:
         image, label, pred = (folder / f"{stem}{ending}" for ending in endings)
         return image, label, pred
 
-    def list(self, split: str, step: int) -> list[str]:
+    def list_ids(self, split: str, step: int) -> list[str]:
         """Lists the images, by their ids, that have a label and a prediction at a step."""
         folder = self.path / split
         found = (file.relative_to(folder).as_posix() for file in folder.rglob(f"*{_IMAGE}"))

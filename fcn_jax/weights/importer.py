@@ -26,14 +26,13 @@ from fcn_jax.weights.naming import (
     COUNTER,
     NAMINGS,
     NORM_EPSILON,
-    REQUIRED_OPTIONS,
     NamedLayer,
     check_known,
-    find_requires,
 )
 from fcn_jax.weights.network_file import make_metadata, read_preprocess, read_requires
 from fcn_jax.weights.recognition import PREPARATION, Found, explain_other, find_network
 from fcn_jax.weights.releases import Release, find_release
+from fcn_jax.weights.requirements import REQUIRED_OPTIONS, find_requires
 from fcn_jax.weights.transplant import (
     COPIED,
     DECIMATED,

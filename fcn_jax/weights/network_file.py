@@ -8,7 +8,7 @@ for the first two):
     model               section `model` of a whole network; {} for a backbone alone
     labels              label set of a trained network, or null
     preprocess          how an image must be prepared: mean_rgb, std_rgb and bgr
-    requires            options that the network must have; see `naming.REQUIRED_OPTIONS`
+    requires            options that the network must have; see `requirements`
     origin              where the arrays come from
 """
 
@@ -21,8 +21,8 @@ import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights.files import check_file, is_safetensors, read_safetensors, read_weights
-from fcn_jax.weights.naming import find_requires
 from fcn_jax.weights.recognition import recognise
+from fcn_jax.weights.requirements import find_requires
 
 FORMAT = "fcn_jax"
 IMPORT_FIRST = "import it first: python launch.py import_weights --help"

@@ -14,13 +14,13 @@ from fcn_jax.errors import UserError
 from fcn_jax.weights.axes import format_names, format_shape, hwio_to_oihw, oihw_to_hwio
 from fcn_jax.weights.naming import (
     COUNTER,
-    REQUIRED_OPTIONS,
     TENSORFLOW,
     TORCHVISION,
     NamedLayer,
     mobilenet_v2,
     resnet,
 )
+from fcn_jax.weights.requirements import REQUIRED_OPTIONS
 from fcn_jax.weights.transplant import COPIED, UNUSED, Row
 
 Arrays = Mapping[str, np.ndarray]

@@ -8,7 +8,11 @@ from fcn_jax.train.run_folder import RunFolder
 
 @pytest.mark.parametrize(
     ("scores", "best"),
-    [((0.5, 0.7, 0.6), "its best: mean IoU 0.7000 at step 2\n"), ((0.5, 0.7), ""), ((None,), "")],
+    [
+        ((0.5, 0.7, 0.6), "its best: mean IoU 0.7000 at step 2\n"),
+        ((0.5, 0.7, 0.7), ""),
+        ((None,), ""),
+    ],
 )
 def test_it_ends_with_the_last_score_and_with_the_best(scores, best, launch, monkeypatch, tmp_path):
     def train(config, workdir, **_):

@@ -33,7 +33,7 @@ def test_what_is_missing_is_told_in_one_way(folder):
         with pytest.raises(MissingError, match=f"is no run folder: it has no {name}\n.*makes one"):
             read()
     assert folder.read_metrics("train") == folder.list_evals() == []
-    assert folder.read_evals("val") == {} and folder.samples.list("val", 3) == []
+    assert folder.read_evals("val") == {} and folder.samples.list_ids("val", 3) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b"3", b"[" * 100_000, b"9" * 5000])
@@ -154,8 +154,8 @@ def test_samples_come_back_as_they_were(folder, rng):
     sample = Prediction("seq/0001", image, label, pred)
     colors = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
     folder.write_eval(make_report("val", 3), [sample], images=ONE_IMAGE, colors=colors)
-    (image_id,) = folder.samples.list("val", 3)
-    assert folder.samples.list("val", 4) == []  # no prediction of that step
+    (image_id,) = folder.samples.list_ids("val", 3)
+    assert folder.samples.list_ids("val", 4) == []  # no prediction of that step
     files = folder.samples.files(image_id, split="val", step=3)
     assert files == folder.samples.files("seq/0001", split="val", step=3)
     for file, array in zip(files, (image, label, pred), strict=True):
@@ -167,7 +167,7 @@ def test_samples_of_images_in_folders_never_meet(folder):
     black = np.zeros((4, 5, 3), np.uint8)
     samples = [Prediction(name, black, black[..., 0], black[..., 0]) for name in ids]
     folder.write_eval(make_report("val", 3), samples, images=ONE_IMAGE, colors=black[0, :2])
-    assert folder.samples.list("val", 3) == ids
+    assert folder.samples.list_ids("val", 3) == ids
 
 
 def test_launches_add_up(folder):

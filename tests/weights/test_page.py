@@ -16,7 +16,7 @@ from tests.conftest import shapes_of
 from tests.test_documents import commands_of
 from tests.weights.conftest import draw_vgg16, write_caffemodel
 from tests.weights.test_exchange import draw
-from tests.weights.test_torch_file import _file, _tensor
+from tests.weights.test_torch_file import make_tensor, write_pth
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -27,10 +27,10 @@ def write_state_dict(path: Path, arrays: dict[str, np.ndarray]) -> None:
     count = sum(array.size for array in arrays.values())
     for name, array in arrays.items():
         strides = tuple(stride // array.itemsize for stride in array.strides)
-        tensors[name] = _tensor(count, offset, array.shape, strides)
+        tensors[name] = make_tensor(count, offset, array.shape, strides)
         offset += array.size
     numbers = b"".join(array.tobytes() for array in arrays.values())
-    _file(path.parent, tensors, a=numbers).rename(path)
+    write_pth(path.parent, tensors, a=numbers).rename(path)
 
 
 @pytest.fixture

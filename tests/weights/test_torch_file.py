@@ -54,17 +54,17 @@ def test_state_dict_inside_a_training_checkpoint_is_found(tmp_path, zipped):
 
 def test_moving_average_beside_the_state_dict_is_told_apart(tmp_path):
     weights, average = (
-        {"w": _tensor(6, 0, (2, 3), (3, 1))}, {"module.w": _tensor(6, 0, (6,), (1,))}
+        {"w": make_tensor(6, 0, (2, 3), (3, 1))}, {"module.w": make_tensor(6, 0, (6,), (1,))}
     )  # fmt: skip
     numbers = np.arange(6, dtype="<f4").tobytes()
-    both = _file(
+    both = write_pth(
         tmp_path, {"epoch": 3, "model_state_dict": weights, "model_ema": average}, a=numbers
     )
     assert {name: array.shape for name, array in read_state_dict(both).items()} == {
         "w": (2, 3),
         "model_ema.module.w": (6,),
     }
-    alone = _file(tmp_path, {"state_dict_ema": average}, a=numbers)
+    alone = write_pth(tmp_path, {"state_dict_ema": average}, a=numbers)
     assert list(read_state_dict(alone)) == ["module.w"]
 
 
@@ -139,7 +139,7 @@ class _Call:
         self.function, self.args = function, args
 
 
-def _file(tmp_path, content, **storages: bytes):
+def write_pth(tmp_path, content, **storages: bytes):
     buffer = io.BytesIO()
     _Pickler(buffer, 2).dump(content)
     path = tmp_path / "made.pth"
@@ -150,21 +150,23 @@ def _file(tmp_path, content, **storages: bytes):
 REBUILD, FLOATS = _Named("torch._utils", "_rebuild_tensor_v2"), _Named("torch", "FloatStorage")
 
 
-def _tensor(count, offset, size, stride):
+def make_tensor(count, offset, size, stride):
     return _Call(REBUILD, _Ref(FLOATS, "a", count), offset, size, stride, False, OrderedDict())
 
 
 def test_a_file_made_by_hand_is_read(tmp_path):
     numbers = np.arange(6, dtype="<f4")
-    path = _file(tmp_path, {"w": _tensor(6, 0, (2, 3), (3, 1))}, a=numbers.tobytes())
+    path = write_pth(tmp_path, {"w": make_tensor(6, 0, (2, 3), (3, 1))}, a=numbers.tobytes())
     np.testing.assert_array_equal(read_state_dict(path)["w"], numbers.reshape(2, 3))
 
 
 def test_a_storage_of_many_tensors_is_read_once(tmp_path):
     """Such as a network that was trained with its parameters in one flat array."""
     numbers = np.arange(2_000_000, dtype="<f4")
-    tensors = {f"w{i}": _tensor(numbers.size, i * 1000, (10, 100), (100, 1)) for i in range(2000)}
-    path = _file(tmp_path, tensors, a=numbers.tobytes())
+    tensors = {
+        f"w{i}": make_tensor(numbers.size, i * 1000, (10, 100), (100, 1)) for i in range(2000)
+    }
+    path = write_pth(tmp_path, tensors, a=numbers.tobytes())
     tracemalloc.start()
     arrays = read_state_dict(path)
     _, peak = tracemalloc.get_traced_memory()
@@ -187,7 +189,7 @@ def test_a_storage_of_many_tensors_is_read_once(tmp_path):
     ],
 )
 def test_tensors_stay_inside_their_storage(tmp_path, offset, size, stride, message):
-    path = _file(tmp_path, {"w": _tensor(6, offset, size, stride)}, a=bytes(24))
+    path = write_pth(tmp_path, {"w": make_tensor(6, offset, size, stride)}, a=bytes(24))
     with pytest.raises(UserError, match=f"made.pth is no sound .pth file: .*{message}"):
         read_state_dict(path)
 
@@ -195,13 +197,15 @@ def test_tensors_stay_inside_their_storage(tmp_path, offset, size, stride, messa
 @pytest.mark.parametrize("content", [3, [1], {"w": 1.0}, {"w": "text"}])
 def test_what_is_no_state_dict_is_refused(tmp_path, content):
     with pytest.raises(UserError, match="save model.state_dict"):
-        read_state_dict(_file(tmp_path, content))
+        read_state_dict(write_pth(tmp_path, content))
 
 
 def test_broken_files_are_refused(tmp_path, rng):
     """A single byte changed, or the end missing: an answer, and never a wrong number of arrays."""
     numbers = np.arange(6, dtype="<f4")
-    whole = _file(tmp_path, {"w": _tensor(6, 0, (2, 3), (3, 1))}, a=numbers.tobytes()).read_bytes()
+    whole = write_pth(
+        tmp_path, {"w": make_tensor(6, 0, (2, 3), (3, 1))}, a=numbers.tobytes()
+    ).read_bytes()
     path = tmp_path / "broken.pth"
     for _ in range(600):
         data = bytearray(whole)
