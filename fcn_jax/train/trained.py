@@ -142,8 +142,8 @@ def load(path: str | Path, *, step: str | int = "best", labels: LabelSet | None 
         return _load_run(RunFolder(path), str(step), labels)
     if not path.exists():
         raise MissingError(
-            f"there is nothing at {path}{_nearest(path)}: give a run folder of `python launch.py "
-            "train`, or a file of `python launch.py export_weights`"
+            f"there is nothing at {path}: give a run folder of `python launch.py train`, or a file "
+            f"of `python launch.py export_weights`{_nearest(path)}"
         )
     return _load_file(path)
 

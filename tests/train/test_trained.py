@@ -198,7 +198,7 @@ def test_load_rejects_what_is_no_trained_network(copy, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is nothing at \S+no: give a run folder"):
         load(tmp_path / "no")
     mistyped = copy.with_name(f"{copy.name}s")
-    with pytest.raises(FileNotFoundError, match=f"did you mean {copy}[?]: give a run folder"):
+    with pytest.raises(FileNotFoundError, match=f"export_weights`; did you mean {copy}[?]$"):
         load(mistyped)
     with pytest.raises(FileNotFoundError, match="is no run folder"):
         load(ROOT / "docs")
