@@ -13,7 +13,8 @@ from jaxtyping import Float
 from fcn_jax.models.vgg import VGG16
 from fcn_jax.ops.losses import make_loss
 from fcn_jax.ops.metrics import confusion_counts
-from fcn_jax.train.sections import TrainOptions, flatten
+from fcn_jax.train.options import TrainOptions
+from fcn_jax.train.sections import flatten
 
 VIOLATIONS = (BeartypeCallHintViolation, jaxtyping.TypeCheckError)
 

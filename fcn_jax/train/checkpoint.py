@@ -11,23 +11,18 @@ checkpoints/<step>.new, <step>.old  half written, half removed
 A folder that has the name of a step was written, read back and compared before it got the name.
 """
 
-import contextlib
 import json
-import logging
 import math
-import os
 import re
 import shlex
 import shutil
-import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from fcn_jax.atomic_file import as_system_error, sync, write_text
 from fcn_jax.errors import MissingError, UserError
@@ -35,6 +30,7 @@ from fcn_jax.train import parallel
 from fcn_jax.train.json_file import parse
 from fcn_jax.train.seal import Damage, check_seal, seal
 from fcn_jax.train.state import name_leaves
+from fcn_jax.train.state_files import StateFiles
 
 _STEP = re.compile(r"0|[1-9][0-9]*")
 _HALF = re.compile(r"[0-9]+\.(new|old|orbax-checkpoint-tmp).*")
@@ -67,20 +63,7 @@ class Checkpoints:
         if not read_only:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._remove_halves()
-        self._descriptor = os.open(self._folder, os.O_RDONLY)
-        self._root = _find_plain_path(self._folder, self._descriptor)
-        # Where several processes train together, each has the whole state, and this one alone asks
-        # Orbax to write it or to read it: no other takes part, or is waited for.
-        alone = parallel.only_this_process()
-        processes = ocp.options.MultiprocessingOptions(
-            primary_host=min(alone or {0}), active_processes=alone
-        )
-        self._orbax = ocp.Checkpointer(
-            ocp.CompositeCheckpointHandler(
-                "state", composite_options=ocp.CompositeOptions(multiprocessing_options=processes)
-            ),
-            multiprocessing_options=processes,
-        )
+        self._files = StateFiles(self._folder)
 
     def save(self, step: int, state: Any) -> None:
         """Saves a replicated state; then removes what is neither the newest nor the best.
@@ -94,12 +77,8 @@ class Checkpoints:
         self._check_finite(step, leaves)
         written = f"{step}.new"
         try:
-            with _quiet_orbax():
-                self._orbax.save(
-                    self._root / written,
-                    args=ocp.args.Composite(state=ocp.args.StandardSave(state)),
-                )
-            if differing := _find_differing(leaves, name_leaves(self._load(written))):
+            self._files.write(written, state)
+            if differing := _find_differing(leaves, name_leaves(self._files.read(written))):
                 raise UserError(
                     f"checkpoint {step} does not come back from {self._folder} as it was written: "
                     f"{differing} differs; {self._describe_kept()}\n"
@@ -111,7 +90,7 @@ class Checkpoints:
         except Exception as error:
             self._remove_halves()
             if isinstance(error, OSError) and error.filename is not None:
-                error.filename = str(error.filename).replace(str(self._root), str(self._folder))
+                error.filename = self._files.name_plainly(error.filename)
             raise as_system_error(error, self._folder) from error
         self._prune()
 
@@ -211,8 +190,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Lets go of the folder."""
-        self._orbax.close()
-        os.close(self._descriptor)
+        self._files.close()
 
     def _remove_halves(self) -> None:
         """Removes what a kill or a full disk left."""
@@ -220,20 +198,15 @@ class Checkpoints:
             if _HALF.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _load(self, name: str) -> Any:
-        with _quiet_orbax():
-            item = ocp.args.Composite(state=ocp.args.StandardRestore())
-            return self._orbax.restore(self._root / name, args=item)["state"]
-
     def _read(self, step: int) -> Any:
         """Reads a state, and finds before that its files are those that were saved."""
         check_seal(self._folder / str(step))
         try:
-            state = self._load(str(step))
+            state = self._files.read(str(step))
         except (PermissionError, MemoryError):
             raise
         except Exception as error:  # of any kind: whatever a parser says of what it cannot read
-            raise Damage(_first_line(error).replace(str(self._root), str(self._folder))) from error
+            raise Damage(self._files.name_plainly(_first_line(error))) from error
         if not isinstance(state, dict) or not {"params", "batch_stats"} <= state.keys():
             raise Damage("it lacks params or batch_stats")
         return state
@@ -324,45 +297,6 @@ def list_steps(folder: Path) -> list[int]:
     """Lists the steps of all checkpoints in a folder, in order."""
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(int(path.name) for path in found if _STEP.fullmatch(path.name) and path.is_dir())
-
-
-def _find_plain_path(folder: Path, descriptor: int) -> Path:
-    """Finds a path of an open folder that Orbax takes for a path.
-
-    Orbax takes brackets for a pattern, a backslash for a slash, and `gs:/` for a cloud.
-    """
-    alias = Path(f"/proc/self/fd/{descriptor}")
-    if alias.exists():
-        return alias
-    if strange := {*str(folder)} & {*"[]*?\\:"}:
-        raise UserError(
-            f"{folder} has {' '.join(sorted(strange))} in its path, with which checkpoints cannot "
-            "be written on this system; choose another --workdir"
-        )
-    return folder
-
-
-@contextlib.contextmanager
-def _quiet_orbax() -> Iterator[None]:
-    """Silences the log, which has a traceback for each array that could not be read or written.
-
-    What went wrong is raised as well. Then threads that have not heard of it yet go on to complain
-    that nobody listens, so that they stay silenced.
-    """
-    logger, hook = logging.getLogger("absl"), sys.unraisablehook
-    level = logger.level
-
-    def tell(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
-
-    logger.setLevel(logging.CRITICAL + 1)
-    sys.unraisablehook = tell
-    try:
-        yield
-        sys.unraisablehook = hook
-    finally:
-        logger.setLevel(level)
 
 
 def _find_differing(written: Mapping[str, np.ndarray], read: Mapping[str, np.ndarray]) -> str:

@@ -21,12 +21,13 @@ from fcn_jax.train.feed import Feed
 from fcn_jax.train.interrupt import Interruption
 from fcn_jax.train.listener import Listener
 from fcn_jax.train.lock import lock_folder
+from fcn_jax.train.options import TrainOptions
 from fcn_jax.train.profile import Profile, no_profile
 from fcn_jax.train.progress import Progress, Task
 from fcn_jax.train.record import Launch, NoRecord, Record, open_record
 from fcn_jax.train.run_data import RunData
 from fcn_jax.train.run_folder import RunFolder
-from fcn_jax.train.sections import TrainOptions, make_paths_absolute
+from fcn_jax.train.sections import make_paths_absolute
 from fcn_jax.train.setup import Setup, check_config, make_batches, make_setup
 from fcn_jax.train.state import TrainState
 from fcn_jax.train.warm_start import check_source, init_from

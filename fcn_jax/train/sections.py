@@ -12,9 +12,8 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from fcn_jax.atomic_file import local_path
 from fcn_jax.errors import ABBREVIATIONS, UserError, did_you_mean
@@ -25,40 +24,6 @@ from fcn_jax.weights.sources import PACKAGES
 REQUIRED = inspect.Parameter.empty
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """How a run is trained: section `train`.
-
-    Attributes:
-        split: Split of the data set that is trained on.
-        num_steps: Updates of the parameters in the whole run.
-        batch_size: Images of an update, over all devices and processes.
-        iter_size: Parts that a batch is computed in, one after the other, to save memory (Caffe's
-            word); the update is that of the whole batch.
-        reduce_dtype: Type in which the gradients of the devices are added up. With bfloat16 half as
-            many bytes are sent, and the sums are rounded to 8 bits.
-        log_every: Steps between two lines of metrics.jsonl; 0 for the last step only.
-        eval_every: Steps between two evaluations; 0 for the last step only.
-        checkpoint_every: Steps between two checkpoints; 0 for evaluations and the last step only.
-    """
-
-    split: str = "train"
-    num_steps: int
-    batch_size: int
-    iter_size: int = 1
-    reduce_dtype: Literal["float32", "bfloat16"] = "float32"
-    log_every: int = 20
-    eval_every: int = 0
-    checkpoint_every: int = 0
-
-    def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise UserError(f"train.num_steps={self.num_steps} must be positive")
-        for name in ("log_every", "eval_every", "checkpoint_every"):
-            if getattr(self, name) < 0:
-                raise UserError(f"train.{name}={getattr(self, name)} must not be negative")
-
-
 # Who takes each section. `model` and `data` have takers of their own for every name.
 SECTIONS: Mapping[str, str] = {
     "data": "fcn_jax.data.datasets:find_takers",
@@ -67,7 +32,7 @@ SECTIONS: Mapping[str, str] = {
     "init": "fcn_jax.train.warm_start:init_from",
     "loss": "fcn_jax.ops.losses:make_loss",
     "optim": "fcn_jax.train.optimizer:make_optimizer",
-    "train": "fcn_jax.train.sections:TrainOptions",
+    "train": "fcn_jax.train.options:TrainOptions",
     "eval": "fcn_jax.train.evaluation:Evaluator",
 }
 

@@ -20,7 +20,7 @@ from fcn_jax.train import parallel, sections
 from fcn_jax.train.evaluation import Evaluator, check_options
 from fcn_jax.train.memory import check_fits, least_step_bytes
 from fcn_jax.train.optimizer import make_optimizer
-from fcn_jax.train.sections import TrainOptions
+from fcn_jax.train.options import TrainOptions
 from fcn_jax.train.state import TrainState, check_seed, init_state, init_variables, make_key
 from fcn_jax.train.steps import LabelGrid, make_train_step
 

@@ -13,9 +13,10 @@ import orbax.checkpoint as ocp
 import pytest
 
 from fcn_jax.errors import UserError
-from fcn_jax.train import checkpoint, parallel
+from fcn_jax.train import parallel
 from fcn_jax.train.checkpoint import Checkpoints, find_newest_step, list_steps
 from fcn_jax.train.state import init_state
+from fcn_jax.train.state_files import StateFiles, find_plain_path
 from tests.mutations import mutations
 
 
@@ -187,15 +188,15 @@ def test_state_that_is_not_finite_is_not_saved(checkpoints, tmp_path, leaf):
 
 def test_state_that_cannot_be_read_back_does_not_count(checkpoints, tmp_path, monkeypatch):
     checkpoints.save(1, make_state(1.0))
-    read = checkpoints._load
+    read = StateFiles.read
     for load, error in (
         (
-            lambda name: {**read(name), "step": np.array(9, np.int32)},
+            lambda files, name: {**read(files, name), "step": np.array(9, np.int32)},
             "2 does not come back from .* as it was written: step differs",
         ),
-        (lambda name: 1 / 0, "division"),
+        (lambda files, name: 1 / 0, "division"),
     ):
-        monkeypatch.setattr(checkpoints, "_load", load)
+        monkeypatch.setattr(StateFiles, "read", load)
         with pytest.raises((UserError, ZeroDivisionError), match=error):
             checkpoints.save(2, make_state(2.0))
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
@@ -213,8 +214,8 @@ def test_folder_may_have_any_name(tmp_path, name):
 def test_folder_of_a_name_that_orbax_misreads_is_refused_where_it_has_no_other(monkeypatch):
     monkeypatch.setattr(Path, "exists", lambda path: False)
     with pytest.raises(UserError, match=r"proj \[v2\]/.* has \[ \] in its path"):
-        checkpoint._find_plain_path(Path("/data/proj [v2]/checkpoints"), 3)
-    assert checkpoint._find_plain_path(Path("/data/proj"), 3) == Path("/data/proj")
+        find_plain_path(Path("/data/proj [v2]/checkpoints"), 3)
+    assert find_plain_path(Path("/data/proj"), 3) == Path("/data/proj")
 
 
 def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path):

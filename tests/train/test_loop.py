@@ -31,10 +31,10 @@ from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.evaluation import Evaluator
 from fcn_jax.train.listener import Listener
 from fcn_jax.train.lock import lock_folder
+from fcn_jax.train.options import TrainOptions
 from fcn_jax.train.progress import Progress
 from fcn_jax.train.replay import replay
 from fcn_jax.train.run_folder import RunFolder
-from fcn_jax.train.sections import TrainOptions
 from fcn_jax.train.setup import make_setup
 from fcn_jax.train.warm_start import init_from
 from tests.faults import PASSING

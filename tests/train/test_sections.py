@@ -143,7 +143,7 @@ def test_every_section_is_taken(name):
     from fcn_jax.models.zoo import get_model
     from fcn_jax.ops.losses import make_loss
     from fcn_jax.train.optimizer import make_optimizer
-    from fcn_jax.train.sections import TrainOptions
+    from fcn_jax.train.options import TrainOptions
 
     config = resolve(name)
     make_loss(num_classes=3, ignore_label=255, **config["loss"])
