@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn_jax.data.files import chance
 from fcn_jax.data.files.classes_txt import read_classes
-from fcn_jax.data.sets import custom
 from fcn_jax.ops.palette import class_palette
 
 from .conftest import (
@@ -121,9 +121,9 @@ def test_seed_and_share_choose_the_split(custom_dir, get_custom):
 def test_chance_gives_val_its_share():
     names = [f"image_{number}" for number in range(4000)]
     for frac in (0.1, 0.5):
-        share = np.mean([custom.draw(name, 0) < frac for name in names])
+        share = np.mean([chance.draw(name, 0) < frac for name in names])
         assert abs(share - frac) < 4 * np.sqrt(frac * (1 - frac) / len(names))
-    both = np.mean([custom.draw(name, 0) < 0.5 and custom.draw(name, 1) < 0.5 for name in names])
+    both = np.mean([chance.draw(name, 0) < 0.5 and chance.draw(name, 1) < 0.5 for name in names])
     assert abs(both - 0.25) < 0.03  # seeds are independent
 
 

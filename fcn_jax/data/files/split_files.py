@@ -4,6 +4,7 @@ Lists may have the usual names of splits in any case (`Train.txt`, `val_list.csv
 folder or in one below it.
 """
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -162,3 +163,11 @@ def _peek(file: Path) -> str:
     if file.suffix.lower() in _NO_TEXT or not _is_small(file):
         return ""
     return read_text(file, [].append, kind="") or ""
+
+
+def remark_unread(source: Path, files: Sequence[Path]) -> list[str]:
+    """Says which files are called after splits and are passed over."""
+    if not files:
+        return []
+    names = name_some([os.path.relpath(file, source) for file in files])
+    return [f"not read, though called after splits: {names}"]

@@ -25,20 +25,18 @@ Names are compared as `fcn_jax.data.files.file_names` says; hidden files and fol
 import dataclasses
 import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from fcn_jax.data.files import split_files
+from fcn_jax.data.files import chance, split_files
 from fcn_jax.data.files.classes_txt import CLASS_FILES, Classes, read_classes
-from fcn_jax.data.files.entries import UNDERSTOOD
 from fcn_jax.data.files.file_names import (
     IMAGES,
     LABELS,
     find_folder,
     find_hidden_pictures,
-    list_pictures,
     list_visible,
 )
 from fcn_jax.data.files.folder_pairs import (
@@ -60,7 +58,6 @@ from fcn_jax.data.files.problems import (
     name_some,
     refuse,
 )
-from fcn_jax.data.files.split_names import REQUIRED_SPLITS, begins_with_split
 from fcn_jax.data.files.survey import Part, Survey
 from fcn_jax.data.labels import IGNORE_LABEL, LabelSet
 from fcn_jax.data.sets.folder_set import FolderSet
@@ -212,8 +209,10 @@ def find_pairs(
             )
             return Found({})
     pairs = match(images, labels, on_problem)
-    remarks = _refuse_hints(source, images, files.others, [pair.id for pair in pairs], on_problem)
-    splits = _draw_splits(pairs, images, on_problem, val_frac=val_frac, split_seed=split_seed)
+    remarks = chance.refuse_hints(
+        source, images, files.others, [pair.id for pair in pairs], on_problem
+    )
+    splits = chance.draw_splits(pairs, images, on_problem, val_frac=val_frac, split_seed=split_seed)
     split_by = (
         f"chance: {val_frac:.0%} of the images to val, drawn by their names; write train.txt and "
         "val.txt to choose"
@@ -238,7 +237,7 @@ def _read_lists(
     )
     pairs = lists.read(files.lists) if files.lists else lists.find_table(*files.used, files.table)
     split_by = f"{_join(source, files.used)}"
-    return Found(pairs, split_by, _remark_unread(source, unread), lists.left_out)
+    return Found(pairs, split_by, split_files.remark_unread(source, unread), lists.left_out)
 
 
 def _by_folders(
@@ -248,90 +247,13 @@ def _by_folders(
     unread: Sequence[Path],
 ) -> Found:
     split_by = f"the folders {_join(source, splits.folders)}"
-    remarks = _remark_unread(source, [*files.used, *unread])
+    remarks = split_files.remark_unread(source, [*files.used, *unread])
     return Found(splits.pairs, split_by, remarks, splits.left_out)
 
 
 def _join(source: Path, paths: Iterable[Path]) -> str:
     *names, last = (os.path.relpath(path, source) for path in paths)
     return f"{', '.join(names)} and {last}" if names else last
-
-
-def _remark_unread(source: Path, files: Sequence[Path]) -> list[str]:
-    if not files:
-        return []
-    names = name_some([os.path.relpath(file, source) for file in files])
-    return [f"not read, though called after splits: {names}"]
-
-
-def _refuse_hints(
-    source: Path,
-    images: Path,
-    files: Sequence[Path],
-    names: Sequence[str],
-    on_problem: OnProblem,
-) -> list[str]:
-    """Refuses to split by chance where something seems to say how; returns what is remarked on."""
-    remarks = []
-    for file in files:
-        if split_files.names_splits(file) and (
-            split_files.is_foreign(file) or split_files.names_images(file, names)
-        ):
-            on_problem(
-                Problem(
-                    f"{file} seems to say how images are split, and is not understood: write "
-                    "train.txt and val.txt, or call the file otherwise if it does not; "
-                    f"{UNDERSTOOD}",
-                    kind="list that is not understood",
-                )
-            )
-        elif split_files.names_splits(file):
-            remarks += _remark_unread(source, [file])
-        elif split_files.names_images(file, names):
-            remarks.append(
-                f"{file.name} names images and is not read; lists are called train.txt, val.txt"
-            )
-    for split, folder in find_split_folders(source, on_problem=on_problem).items():
-        if not list_pictures(folder, lambda problem: None):
-            continue
-        if split in REQUIRED_SPLITS:
-            on_problem(
-                Problem(
-                    f"{folder} holds pictures beside {images}, and nothing says how these are "
-                    "split: move all to images/train, labels/train, images/val, labels/val, or "
-                    "write train.txt and val.txt",
-                    kind="folder that is not understood",
-                )
-            )
-        else:
-            remarks.append(f"{folder} is not read: labelled images belong into images/ and labels/")
-    begin = Counter(filter(None, (begins_with_split(Path(name).name) for name in names)))
-    if "train" in begin and len(begin) > 1:
-        counts = ", ".join(f"{count} of {split}" for split, count in begin.most_common())
-        remarks.append(
-            f"names of images begin as splits are called ({counts}), which does not count: write "
-            "train.txt and val.txt"
-        )
-    return remarks
-
-
-def _draw_splits(
-    pairs: Sequence[Pair], images: Path, on_problem: OnProblem, *, val_frac: float, split_seed: int
-) -> dict[str, list[Pair]]:
-    splits: dict[str, list[Pair]] = {split: [] for split in REQUIRED_SPLITS}
-    for pair in pairs:
-        splits["val" if draw(pair.id, split_seed) < val_frac else "train"].append(pair)
-    for split in REQUIRED_SPLITS:
-        if pairs and not splits[split]:
-            on_problem(
-                Problem(
-                    f"none of the {len(pairs)} images of {images} falls into {split} with "
-                    f"val_frac={val_frac} and split_seed={split_seed}; choose others "
-                    "(--config.data.split_seed=1), or write train.txt and val.txt",
-                    kind="empty split",
-                )
-            )
-    return splits
 
 
 def _find_hidden(source: Path, pairs: Mapping[str, Sequence[Pair]]) -> list[str]:
@@ -347,12 +269,6 @@ def _find_hidden(source: Path, pairs: Mapping[str, Sequence[Pair]]) -> list[str]
     return (
         [f"hidden, and passed over with the pictures there: {name_some(hidden)}"] if hidden else []
     )
-
-
-def draw(name: str, seed: int) -> float:
-    """Returns a number in [0, 1) that depends on the name and the seed alone."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def check_splits(pairs: Mapping[str, Sequence[Pair]], *, on_problem: OnProblem = refuse) -> None:
