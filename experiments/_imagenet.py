@@ -1,8 +1,8 @@
 """Skips against atrous convolution on backbones of today, from ImageNet weights.
 
-All networks of a data set get the same steps, batches, augmentation and optimizer (but for the rates
-of `SMALL_FEATURES`), and are scored at their last step. The backbone learns more slowly than the
-head, and its batch norm keeps the statistics of ImageNet: those of a few crops would be worse.
+All networks of a data set get the same steps, batches, augmentation and optimizer, but for the
+rates of `SMALL_FEATURES`, and are scored at their last step. The backbone learns more slowly than
+the head, and its batch norm keeps the statistics of ImageNet: those of a few crops would be worse.
 docs/results.md says how the rates and the batch were chosen.
 """
 

@@ -123,13 +123,14 @@ def _write(
     from fcn_jax.reports import figures
     from fcn_jax.reports.page import make_page
     from fcn_jax.reports.paper import make_pages, save_pdf
+    from fcn_jax.reports.prediction_figure import draw_predictions
 
     groups = comparison.groups
     names = ["index.html", "README.md", "table.csv", "curves.png", "class_iou.png"]
     figures.draw_curves(groups, output / "curves.png")
     figures.draw_class_iou(groups, output / "class_iou.png")
     if comparison.ids:
-        figures.draw_predictions(groups, output / "predictions.png", ids=comparison.ids)
+        draw_predictions(groups, output / "predictions.png", ids=comparison.ids)
         names.append("predictions.png")
     else:  # that of an earlier report
         (output / "predictions.png").unlink(missing_ok=True)

@@ -315,7 +315,7 @@ def _print(report: dict, name: str) -> None:
 
 def _file_details(report: dict, images, file) -> None:
     """Writes the scores of each image and the confusion matrix beside the JSON file."""
-    from fcn_jax.reports.figures import draw_confusion
+    from fcn_jax.reports.confusion_figure import draw_confusion
     from fcn_jax.reports.image_scores import ImageScores
 
     scores = ImageScores.of(images, convention=report["convention"])

@@ -17,6 +17,7 @@ from fcn_jax.reports.comparison import (
     explain_intervals,
     list_launches,
 )
+from fcn_jax.reports.confusion_figure import plot_confusion
 from fcn_jax.reports.cost import list_costs
 from fcn_jax.reports.elements import (
     break_name,
@@ -218,7 +219,7 @@ def _cost(of: Comparison) -> str:
 def _confusion(of: Comparison) -> str:
     drawn = [
         write_figure(
-            figures.plot_confusion(
+            plot_confusion(
                 sum(np.array(run.evaluation["counts"]) for run in group.runs),
                 class_names=group.first.class_names,
                 title="",

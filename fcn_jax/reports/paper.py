@@ -12,8 +12,11 @@ from fcn_jax.atomic_file import replacing
 from fcn_jax.reports import figures
 from fcn_jax.reports.bands import band_scores, band_table
 from fcn_jax.reports.comparison import Comparison
+from fcn_jax.reports.confusion_figure import plot_confusion
 from fcn_jax.reports.cost import list_costs
+from fcn_jax.reports.figure_style import STYLE, add_run_legend
 from fcn_jax.reports.intervals import find_missing
+from fcn_jax.reports.prediction_figure import plot_predictions
 from fcn_jax.reports.tables import (
     Table,
     class_difference_table,
@@ -47,19 +50,19 @@ def make_pages(of: Comparison) -> Iterator[Figure]:
     for what, numbers in list_costs(groups, of.multiply_adds):
         plots.append(figures.plot_cost(groups, numbers, what=what))
     for plot in plots:
-        yield figures.add_run_legend(plot, groups)
+        yield add_run_legend(plot, groups)
     if not any(band is None for band in bands):
         yield from plot_table(band_table(groups, bands))
     for group in groups:
         counts = sum(np.array(run.evaluation["counts"]) for run in group.runs)
         names = group.first.class_names
-        yield figures.plot_confusion(counts, class_names=names, title=group.name)
+        yield plot_confusion(counts, class_names=names, title=group.name)
     if of.ids:
-        yield figures.plot_predictions(groups, ids=of.ids)
+        yield plot_predictions(groups, ids=of.ids)
     yield from plot_table(config_table(groups))
 
 
-@matplotlib.rc_context(figures.STYLE)
+@matplotlib.rc_context(STYLE)
 def plot_table(table: Table) -> list[Figure]:
     """Sets a table in pages of paper, landscape."""
     pages = []
@@ -91,7 +94,7 @@ def plot_table(table: Table) -> list[Figure]:
     return pages
 
 
-@matplotlib.rc_context(figures.STYLE)
+@matplotlib.rc_context(STYLE)
 def save_pdf(drawn: Iterable[Figure], path: Path) -> None:
     """Writes figures as the pages of a PDF."""
     with replacing(path) as beside, PdfPages(beside, metadata={"CreationDate": None}) as pages:

@@ -13,8 +13,9 @@ from PIL import Image
 from fcn_jax.commands import compare
 from fcn_jax.ops.metrics import scores
 from fcn_jax.ops.palette import save_label_png
-from fcn_jax.reports import figures, page
+from fcn_jax.reports import page
 from fcn_jax.reports.comparison import find_differences
+from fcn_jax.reports.prediction_figure import draw_predictions
 from fcn_jax.reports.runs import Group, group_runs
 
 
@@ -283,10 +284,10 @@ def test_pictures_of_another_palette_are_shown_in_the_colours_of_the_first(
     make_run, read, tmp_path
 ):
     groups = group_runs([read(make_run(f"fcn{stride}s", stride=stride)) for stride in (8, 32)])
-    figures.draw_predictions(groups, tmp_path / "before.png", ids=["street0"])
+    draw_predictions(groups, tmp_path / "before.png", ids=["street0"])
     other = groups[1].first.sample_files("street0")[2]
     save_label_png(other, np.asarray(Image.open(other)), np.full((8, 3), 77))
-    figures.draw_predictions(groups, tmp_path / "after.png", ids=["street0"])
+    draw_predictions(groups, tmp_path / "after.png", ids=["street0"])
     assert (tmp_path / "after.png").read_bytes() == (tmp_path / "before.png").read_bytes()
 
 
@@ -300,7 +301,7 @@ def test_a_long_legend_takes_no_room_from_the_pictures(make_run, read, tmp_path)
         save_label_png(
             label, np.arange(300 * 400).reshape(300, 400) % len(names), np.zeros((8, 3), np.uint8)
         )
-        figures.draw_predictions([group], tmp_path / "predictions.png", ids=["street0"])
+        draw_predictions([group], tmp_path / "predictions.png", ids=["street0"])
         pixels = np.asarray(Image.open(tmp_path / "predictions.png").convert("RGB"))
         return (pixels == (255, 0, 255)).all(-1).sum()
 
