@@ -18,7 +18,7 @@ ROOT = Path(fcn_jax.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 
 # Their texts are HTML and CSS, where two dashes begin the name of a colour.
-PAGES = {"page.py", "page_style.py", "svg.py", "pictures.py", "bands.py", "cost.py"}
+PAGES = {"page.py", "elements.py", "page_style.py", "svg.py", "pictures.py", "bands.py", "cost.py"}
 # Flags of other programs: Python, TFDS, git and pip.
 FOREIGN = {
     "--check-hash-based-pycs", "--file_format", "--force-reinstall", "--porcelain",
