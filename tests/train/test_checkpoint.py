@@ -211,6 +211,16 @@ def test_folder_may_have_any_name(tmp_path, name):
         assert_same_bits(checkpoints.restore(1, like=make_state(0.0)), make_state(4.0))
 
 
+def test_an_answer_names_the_folder_and_not_what_orbax_was_given(checkpoints, tmp_path):
+    checkpoints.save(1, make_state(1.0))
+    (tmp_path / "1" / "checksums.json").unlink()  # as in runs of before: Orbax finds the damage
+    (tmp_path / "1" / "state" / "_METADATA").unlink()
+    with pytest.raises(UserError, match="checkpoint 1 in .* is damaged") as caught:
+        checkpoints.restore(1, like=make_state(0.0))
+    assert "/proc/" not in str(caught.value)
+    assert f"{tmp_path}/1/state" in str(caught.value)
+
+
 def test_folder_of_a_name_that_orbax_misreads_is_refused_where_it_has_no_other(monkeypatch):
     monkeypatch.setattr(Path, "exists", lambda path: False)
     with pytest.raises(UserError, match=r"proj \[v2\]/.* has \[ \] in its path"):

@@ -11,7 +11,8 @@ from functools import partial
 from fcn_jax.data.files.matlab import read_mat_label
 from fcn_jax.data.files.value_table import number_from_one
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.data.sets.splits import FolderLayout, PublishedSet, Split
+from fcn_jax.data.sets.folder_layout import FolderLayout
+from fcn_jax.data.sets.splits import PublishedSet, Split
 
 # In the order of the numbers in the files, and spelled as FCN's data/nyud/classes.txt spells them.
 NAMES = (

@@ -14,7 +14,8 @@ from pathlib import Path
 from fcn_jax.data.files.matlab import read_mat_label
 from fcn_jax.data.files.problems import MissingFile, OnProblem, Problem, name_some, refuse
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.data.sets.splits import FolderLayout, PublishedSet, Split, Table
+from fcn_jax.data.sets.folder_layout import FolderLayout, Table
+from fcn_jax.data.sets.splits import PublishedSet, Split
 
 # The 59 most frequent of 459 names, in the order and the spelling of the authors' 59_labels.txt.
 NAMES = (

@@ -20,7 +20,8 @@ from pathlib import Path
 from fcn_jax.data.files.matlab import read_mat_label
 from fcn_jax.data.files.pictures import LabelFile, read_label_file
 from fcn_jax.data.labels import LabelSet
-from fcn_jax.data.sets.splits import FolderLayout, PublishedSet, Split
+from fcn_jax.data.sets.folder_layout import FolderLayout
+from fcn_jax.data.sets.splits import PublishedSet, Split
 from fcn_jax.ops.palette import VOID_COLOR
 
 # In the order of PASCAL VOC since 2007.
