@@ -9,12 +9,14 @@ Sec. 4.1 (decimation in space, and a choice of 1024 of the 4096 filters).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights.memory_map import drop_pages
+
+Arrays = Mapping[str, np.ndarray]  # by name
 
 # Values converted before the pages that they came from are given back: 16 MiB.
 PIECE = 2**22

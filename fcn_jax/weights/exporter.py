@@ -1,12 +1,12 @@
 """Export of this project's weights under the names, and in the axes, of Caffe or torchvision."""
 
-from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights import axes
+from fcn_jax.weights.axes import Arrays
 from fcn_jax.weights.naming import (
     CAFFE,
     HEAD_LAYER,
@@ -17,8 +17,6 @@ from fcn_jax.weights.naming import (
     check_known,
 )
 from fcn_jax.weights.transplant import layer_path
-
-Arrays = Mapping[str, np.ndarray]
 
 
 def export_weights(arrays: Arrays, network: str, *, origin: str) -> dict[str, np.ndarray]:

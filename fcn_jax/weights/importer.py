@@ -9,7 +9,7 @@ it is refused.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,34 +17,18 @@ import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.ops.papers import PREPROCESS, make_preprocess
-from fcn_jax.weights import axes
-from fcn_jax.weights.axes import format_layers, format_names, format_shape
+from fcn_jax.weights.axes import Arrays, format_layers, format_names
 from fcn_jax.weights.caffe import read_binaryproto
+from fcn_jax.weights.collector import Collector
 from fcn_jax.weights.files import check_file, read_metadata, read_weights
 from fcn_jax.weights.heads import AS_STORED, BACKBONE_ALONE, HEADS, find_head, find_skip_scales
-from fcn_jax.weights.naming import (
-    COUNTER,
-    NAMINGS,
-    NORM_EPSILON,
-    NamedLayer,
-    check_known,
-)
+from fcn_jax.weights.naming import COUNTER, NAMINGS, check_known
 from fcn_jax.weights.network_file import make_metadata, read_preprocess, read_requires
 from fcn_jax.weights.recognition import PREPARATION, Found, explain_other, find_network
 from fcn_jax.weights.releases import Release, find_release
 from fcn_jax.weights.requirements import REQUIRED_OPTIONS, find_requires
-from fcn_jax.weights.transplant import (
-    COPIED,
-    DECIMATED,
-    FOLDED,
-    OPTION,
-    UNUSED,
-    Report,
-    Row,
-)
+from fcn_jax.weights.transplant import UNUSED, Report, Row
 from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, import_network
-
-Arrays = Mapping[str, np.ndarray]
 
 SIZE_MULTIPLE = 32  # pads pictures as section `eval` does by default
 
@@ -107,7 +91,7 @@ def import_weights(
         convs = find_head(np.random.default_rng(seed), found.arrays, naming, head)
         if not convs and head == AS_STORED:
             raise UserError(_refuse_head(found))
-        collector = _Collector(found.arrays, epsilon=naming.epsilon)
+        collector = Collector(found.arrays, epsilon=naming.epsilon)
         for layer in naming.layers:
             collector.add(layer, found.arrays[f"{layer.name}.weight"])
         for conv in convs:
@@ -273,76 +257,3 @@ def _read_mean_rgb(path: str | Path) -> list[float]:
     if len(image) != 3:
         raise UserError(f"{path} is a mean of {len(image)} channels, and not of blue, green, red")
     return image.mean(axis=(1, 2), dtype=np.float64)[::-1].tolist()
-
-
-class _Collector:
-    """Takes layers out of a file, and keeps account of what was taken and what was not."""
-
-    def __init__(self, source: Arrays, *, epsilon: float):
-        self.source = source
-        self.epsilon = epsilon
-        self.arrays: dict[str, np.ndarray] = {}
-        self.rows: list[Row] = []
-
-    def add_options(self, option: str, values: Mapping[str, float]) -> None:
-        """Notes the arrays that have become the values of an option."""
-        for name in values:
-            if name in self.source:
-                self.rows.append(Row(option, OPTION, name, self.source[name].shape, ()))
-
-    def check_head_is_whole(self, *, classifier: Iterable[str]) -> None:
-        """Raises UserError if something of the head is left over that changes what it computes."""
-        used = {row.source for row in self.rows}
-        harmless = tuple(f"{layer}." for layer in classifier)
-        left = [
-            name
-            for name, array in self.source.items()
-            if name not in used
-            and not COUNTER.fullmatch(name)
-            and not name.startswith(harmless)
-            and not (name.endswith(".bias") and not array.any())  # which adds nothing
-        ]
-        if left:
-            raise UserError(f"no head here has a place for its {format_names(left)}")
-
-    def add(
-        self,
-        layer: NamedLayer,
-        weights: np.ndarray,
-        *,
-        action: str = COPIED,
-        ins: np.ndarray | None = None,
-        outs: np.ndarray | None = None,
-    ) -> None:
-        """Takes the leaves of a layer; see `heads.HeadConv`."""
-        leaf, name = layer.kernel
-        if others := [row.source for row in self.rows if row.leaf == leaf]:
-            raise UserError(f"{others[0]} and {name} are both {leaf} here; leave one of them out")
-        if layer.name.startswith("upscore"):
-            kernel = axes.iohw_to_hwio(weights)
-        else:
-            kernel = axes.oihw_to_hwio(weights, ins=ins, outs=outs)
-        self._add(*layer.kernel, kernel, action)
-        for leaf, name in layer.vectors.items():
-            vector = self._vector(name, len(weights))
-            kept, action = (vector, COPIED) if outs is None else (vector[outs], DECIMATED)
-            if leaf.endswith("/norm/var") and self.epsilon != NORM_EPSILON:
-                # What is added to the variance there beyond what is added here.
-                kept, action = kept + np.float32(self.epsilon - NORM_EPSILON), FOLDED
-            self._add(leaf, name, kept, action)
-        for leaf, name in layer.folded.items():
-            # The norm subtracts the mean from what the bias was added to.
-            self._add(leaf, name, self.arrays[leaf] - self._vector(name, len(weights)), FOLDED)
-
-    def _vector(self, name: str, channels: int) -> np.ndarray:
-        if name not in self.source:
-            raise UserError(f"it has no {name}")
-        if (shape := self.source[name].shape) != (channels,):
-            raise UserError(f"{name} is {format_shape(shape)} where {channels} is expected")
-        return self.source[name].astype(np.float32)
-
-    def _add(self, leaf: str, name: str, array: np.ndarray, action: str) -> None:
-        if not (np.isfinite(array.min()) and np.isfinite(array.max())):
-            raise UserError(f"{name} holds numbers that are not finite; the file is of no use")
-        self.arrays[leaf] = array
-        self.rows.append(Row(leaf, action, name, self.source[name].shape, array.shape))

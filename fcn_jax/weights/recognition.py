@@ -7,17 +7,15 @@ the prefix is not part of it.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from fcn_jax.errors import UserError
-from fcn_jax.weights.axes import format_names, format_shape
+from fcn_jax.weights.axes import Arrays, format_names, format_shape
 from fcn_jax.weights.naming import CAFFE, COUNTER, HEAD_LAYER, NAMINGS, OWNERS, TITLES, Naming
 from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, find_whole
-
-Arrays = Mapping[str, np.ndarray]
 
 # A file comes near to a network of whose kernels it has half, by name and by shape.
 MIN_LIKENESS = 0.5

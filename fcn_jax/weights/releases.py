@@ -5,14 +5,12 @@ shelhamer/fcn.berkeleyvision.org.
 """
 
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from fcn_jax.errors import UserError
-
-Arrays = Mapping[str, np.ndarray]
+from fcn_jax.weights.axes import Arrays
 
 
 class Release(NamedTuple):

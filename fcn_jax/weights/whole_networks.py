@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcn_jax.errors import UserError
-from fcn_jax.weights.axes import format_names, format_shape, hwio_to_oihw, oihw_to_hwio
+from fcn_jax.weights.axes import Arrays, format_names, format_shape, hwio_to_oihw, oihw_to_hwio
 from fcn_jax.weights.naming import (
     COUNTER,
     TENSORFLOW,
@@ -22,8 +22,6 @@ from fcn_jax.weights.naming import (
 )
 from fcn_jax.weights.requirements import REQUIRED_OPTIONS
 from fcn_jax.weights.transplant import COPIED, UNUSED, Row
-
-Arrays = Mapping[str, np.ndarray]
 
 TF_SLIM = "tf_slim"
 
