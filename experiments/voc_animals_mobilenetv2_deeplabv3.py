@@ -17,6 +17,7 @@ def get_config():
         _imagenet.MOBILENETV2,
         {
             "name": "mobilenetv2_deeplabv3",
+            "output_stride": 8,
             "aspp_rates": (6, 12, 18),
             "score_std": 0.1,
             **_imagenet.LIGHT_V3,
