@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fcn_jax.train.failure import as_json
-from fcn_jax.train.replay import Extent, Replay
+from fcn_jax.train.replayed_step import Extent, Replay
 
 
 def to_dict(result: Replay) -> dict[str, Any]:
