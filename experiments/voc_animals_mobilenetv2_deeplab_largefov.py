@@ -12,8 +12,4 @@ from experiments import _imagenet
 
 
 def get_config():
-    return _imagenet.voc_animals(
-        _imagenet.MOBILENETV2,
-        {"name": "mobilenetv2_deeplab_largefov", "score_std": 0.1},
-        **_imagenet.SMALL_FEATURES,
-    )
+    return _imagenet.voc_animals(_imagenet.MOBILENETV2, {"name": "mobilenetv2_deeplab_largefov"})
