@@ -6,7 +6,8 @@ Run:     python launch.py train --config=voc_animals_mobilenetv2_deeplabv3 \
              --workdir=runs/voc_animals_mobilenetv2_deeplabv3 --config.data.source_dir=VOC
 Expects: mean IoU 0.651 (one seed), see docs/results.md.
 Differs: the head's 3x3 convolutions are separable, and it has no norm; it learns faster, and the
-         backbone more slowly, than in the other experiments on these images.
+         backbone more slowly, than in the other experiments on these images. Its output stride
+         is LargeFOV's.
 """
 
 from experiments import _imagenet
