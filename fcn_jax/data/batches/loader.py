@@ -5,19 +5,15 @@ stream, and only then let every process take its part of each batch. Threads, wo
 devices change nothing.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import grain
 import numpy as np
-from absl import flags, logging
 
 from fcn_jax.data.batches.photometric import jitter_colors, random_blur
+from fcn_jax.data.batches.read_ahead import read_ahead
 from fcn_jax.data.batches.transforms import FILL_RGB, Range, pad_to, random_crop, random_flip
 from fcn_jax.data.labels import IGNORE_LABEL
 from fcn_jax.data.source import Source
@@ -141,7 +137,7 @@ def train_batches(
     stream = stream.random_map(augment, seed=seed)
     parts = stream.batch(batch_size // process_count, drop_remainder=True)
     batches = parts[process_index::process_count]
-    return _iterate(
+    return read_ahead(
         batches, start_step=start_step, num_threads=num_threads, num_workers=num_workers
     )
 
@@ -204,7 +200,7 @@ def eval_batches(
     if size_multiple < 1:
         raise UserError(f"size_multiple={size_multiple} must be a positive number of pixels")
     return _group_by_shape(
-        _iterate(
+        read_ahead(
             grain.MapDataset.source(source)[process_index::process_count], num_threads=num_threads
         ),
         batch_size=batch_size,
@@ -238,47 +234,6 @@ def _check_range(name: str, value: Range, *, above: float = -np.inf) -> Range:
         least = "" if above == -np.inf else f"{above} < "
         raise UserError(f"{name}=({low}, {high}) must be (low, high) with {least}low <= high")
     return low, high
-
-
-def _iterate(
-    elements: grain.MapDataset, *, start_step: int = 0, num_threads: int, num_workers: int = 0
-) -> Generator[Any, None, None]:
-    """Reads elements ahead; grain's default would buffer 500 of them."""
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(4, num_threads))
-    # A slice, not a state of the iterator: that of workers is another than that of threads.
-    dataset = elements[start_step:].to_iter_dataset(options)
-    if num_workers:
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # grain asks absl, which nobody here uses
-        dataset = dataset.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
-            worker_init_fn=_begin_worker,
-        )
-    iterator = iter(dataset)
-    try:
-        for element in iterator:
-            # Workers give memory that they share, and grain complains where it outlives the loader.
-            yield (
-                {name: np.array(array) for name, array in element.items()}
-                if num_workers
-                else element
-            )
-    finally:
-        iterator.close()
-
-
-def _begin_worker(worker_index: int, worker_count: int) -> None:
-    """Leaves signals, which may reach every process of a job, and all talking to the parent."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.set_verbosity(logging.ERROR)  # tfds announces every data set that it opens again
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when its parent has ended, killed perhaps, without a word to anyone."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _group_by_shape(
