@@ -220,7 +220,7 @@ def _plot_mean_iou(axes: Axes, groups: Sequence[Group]) -> None:
         ious = {s: e["mean_iou"] for s, e in run.evaluations.items() if e["mean_iou"] is not None}
         if ious:
             steps, ious = np.array(list(ious.items())).T
-            axes.plot(steps, ious, **look)
+            axes.plot(steps, ious, **look, clip_on=False)  # the best marker lies on the edge
             ends.append((ious[-1], steps[-1]))
     axes.set_ylim(bottom=0)
     _write_ends(axes, ends)
