@@ -35,8 +35,9 @@ from fcn_jax.ops.upsample import bilinear_kernel
 from fcn_jax.train import parallel
 from fcn_jax.train.evaluation import Evaluator
 from fcn_jax.train.lock import lock_folder
+from fcn_jax.weights.backbone_names import mobilenet_v2
 from fcn_jax.weights.files import write_safetensors
-from fcn_jax.weights.naming import PREPROCESS, mobilenet_v2
+from fcn_jax.weights.naming import PREPROCESS
 from tests.conftest import shapes_of
 from tests.data.conftest import write_custom, write_matlab_set
 from tests.data.picture_writers import png, tiff

@@ -23,8 +23,8 @@ from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import make_key
 from fcn_jax.train.trained import Trained, load
 from fcn_jax.weights.axes import format_names
+from fcn_jax.weights.backbone_names import TITLES
 from fcn_jax.weights.importer import import_weights
-from fcn_jax.weights.naming import TITLES
 from fcn_jax.weights.network_file import load_weights, read_preprocess, read_requires
 from fcn_jax.weights.sources import PACKAGES, find_package_file
 

@@ -30,7 +30,7 @@ from fcn_jax.train.run_folder import RunFolder
 from fcn_jax.train.state import TrainState, init_variables, make_key
 from fcn_jax.train.trained import Trained, load
 from fcn_jax.weights.axes import format_layers
-from fcn_jax.weights.naming import NAMINGS
+from fcn_jax.weights.backbone_names import NAMINGS
 from fcn_jax.weights.sources import ADDRESSES, PACKAGES, find_package_file
 from fcn_jax.weights.transplant import SKIPPED, UNUSED, Report, transplant
 

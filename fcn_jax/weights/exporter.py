@@ -7,10 +7,10 @@ import numpy as np
 from fcn_jax.errors import UserError
 from fcn_jax.weights import axes
 from fcn_jax.weights.axes import Arrays
+from fcn_jax.weights.backbone_names import NAMINGS
 from fcn_jax.weights.naming import (
     CAFFE,
     HEAD_LAYER,
-    NAMINGS,
     TORCHVISION,
     NamedLayer,
     Naming,
@@ -31,7 +31,7 @@ def export_weights(arrays: Arrays, network: str, *, origin: str) -> dict[str, np
 
     Args:
         arrays: Arrays of a network by path.
-        network: One of `naming.NAMINGS`.
+        network: One of `backbone_names.NAMINGS`.
         origin: Whose names are wanted, `caffe` or `torchvision`.
     Raises:
         UserError: There is no such network there, or a leaf has no name there.

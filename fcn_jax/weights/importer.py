@@ -18,11 +18,15 @@ import numpy as np
 from fcn_jax.errors import UserError
 from fcn_jax.ops.papers import PREPROCESS, make_preprocess
 from fcn_jax.weights.axes import Arrays, format_layers, format_names
+from fcn_jax.weights.backbone_names import NAMINGS
 from fcn_jax.weights.caffe import read_binaryproto
 from fcn_jax.weights.collector import Collector
 from fcn_jax.weights.files import check_file, read_metadata, read_weights
 from fcn_jax.weights.heads import AS_STORED, BACKBONE_ALONE, HEADS, find_head, find_skip_scales
-from fcn_jax.weights.naming import COUNTER, NAMINGS, check_known
+from fcn_jax.weights.naming import (
+    COUNTER,
+    check_known,
+)
 from fcn_jax.weights.network_file import make_metadata, read_preprocess, read_requires
 from fcn_jax.weights.recognition import PREPARATION, Found, explain_other, find_network
 from fcn_jax.weights.releases import Release, find_release
@@ -60,7 +64,7 @@ def import_weights(
 
     Args:
         path: Path of a file that `files.read_weights` reads.
-        network: One of `naming.NAMINGS`.
+        network: One of `backbone_names.NAMINGS`.
         head: One of `HEADS`. `fcn`, `largefov` and `4x4` make fc6 and fc7 of such a network out of
             ImageNet's; `own` takes the head of a segmentation network as it is stored, released or
             exported.

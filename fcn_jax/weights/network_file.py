@@ -64,7 +64,7 @@ def make_metadata(
     """Makes the metadata of a file of this project.
 
     Args:
-        network: Name of the backbone, as `naming.NAMINGS` has it.
+        network: Name of the backbone, as `backbone_names.NAMINGS` has it.
         model: Section `model` of a whole network, with its name; {} for a backbone alone.
         labels: Label set that the network was trained for, as a dict; None for none.
         preprocess: How an image must be prepared: `mean_rgb`, `std_rgb` and `bgr`.

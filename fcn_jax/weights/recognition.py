@@ -14,7 +14,17 @@ import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights.axes import Arrays, format_names, format_shape
-from fcn_jax.weights.naming import CAFFE, COUNTER, HEAD_LAYER, NAMINGS, OWNERS, TITLES, Naming
+from fcn_jax.weights.backbone_names import (
+    NAMINGS,
+    TITLES,
+)
+from fcn_jax.weights.naming import (
+    CAFFE,
+    COUNTER,
+    HEAD_LAYER,
+    OWNERS,
+    Naming,
+)
 from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, find_whole
 
 # A file comes near to a network of whose kernels it has half, by name and by shape.
@@ -63,7 +73,7 @@ class Found(NamedTuple):
     """A network in a file.
 
     Attributes:
-        network: Name of the network; one of `naming.NAMINGS`.
+        network: Name of the network; one of `backbone_names.NAMINGS`.
         naming: Names that its layers have there.
         prefix: What is before these names in the file.
         arrays: Arrays of the network by the names without the prefix.

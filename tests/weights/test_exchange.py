@@ -13,11 +13,17 @@ import pytest
 
 from fcn_jax.models.preprocess import CAFFE, TORCHVISION
 from fcn_jax.models.zoo import get_model
-from fcn_jax.weights import naming as names
+from fcn_jax.weights import backbone_names as names
+from fcn_jax.weights.backbone_names import (
+    NAMINGS,
+    TITLES,
+)
 from fcn_jax.weights.exporter import export_weights
 from fcn_jax.weights.files import read_weights, write_safetensors
 from fcn_jax.weights.importer import import_weights
-from fcn_jax.weights.naming import NAMINGS, TITLES
+from fcn_jax.weights.naming import (
+    PREPROCESS,
+)
 from fcn_jax.weights.network_file import load_weights
 from fcn_jax.weights.recognition import find_network
 from fcn_jax.weights.transplant import transplant
@@ -188,7 +194,7 @@ def test_every_name_of_the_real_mobilenet_is_known(real_weights):
 
 def test_preprocessing_is_that_of_the_models():
     for origin, model in (("caffe", CAFFE), ("torchvision", TORCHVISION)):
-        image = names.PREPROCESS[origin]
+        image = PREPROCESS[origin]
         assert tuple(image["mean_rgb"]) == model.mean_rgb
         assert tuple(image["std_rgb"]) == model.std_rgb
         assert image["bgr"] == model.bgr
@@ -214,7 +220,7 @@ def test_vgg16_comes_out_of_a_caffemodel_exactly(tmp_path, vgg16_layers, form):
         np.testing.assert_array_equal(arrays[f"{path}/kernel"], weights.transpose(2, 3, 1, 0))
         np.testing.assert_array_equal(arrays[f"{path}/bias"], bias)
     assert len(arrays) == 30 and all(array.dtype == np.float32 for array in arrays.values())
-    assert json.loads(metadata["preprocess"]) == names.PREPROCESS["caffe"]
+    assert json.loads(metadata["preprocess"]) == PREPROCESS["caffe"]
 
 
 def test_head_none_is_the_backbone_alone(vgg16_file):
@@ -364,7 +370,7 @@ def test_bias_before_a_norm_is_folded_into_its_mean(tmp_path, rng):
     write_safetensors(tmp_path / "vgg16_bn.safetensors", source, {})
     arrays, metadata, report = import_weights(tmp_path / "vgg16_bn.safetensors", "vgg16")
     assert report.counts == {"copied": 65, "folded": 13, "unused": 5}
-    assert json.loads(metadata["preprocess"]) == names.PREPROCESS["torchvision"]
+    assert json.loads(metadata["preprocess"]) == PREPROCESS["torchvision"]
     before = rng.normal(size=(9, 64))
     there = before + source["features.0.bias"] - source["features.1.running_mean"]
     here = before - arrays["batch_stats/backbone/conv1_1/norm/mean"]
@@ -392,9 +398,9 @@ def test_preprocessing_may_be_given(tmp_path, vgg16_file):
         json.loads(import_weights(vgg16_file, "vgg16", **options).metadata["preprocess"])
         for options in given
     )
-    assert named == names.PREPROCESS["torchvision"]
+    assert named == PREPROCESS["torchvision"]
     averages = {"mean_rgb": [21.0, 11.0, 1.0]}  # the file is BGR
-    assert averaged == names.PREPROCESS["caffe"] | averages
+    assert averaged == PREPROCESS["caffe"] | averages
 
 
 def test_preprocessing_is_what_the_metadata_say(tmp_path, rng):
@@ -411,7 +417,7 @@ def test_preprocessing_is_what_the_metadata_say(tmp_path, rng):
         for options in ({}, *given)
     )
     assert found == image
-    assert named == names.PREPROCESS["torchvision"]
+    assert named == PREPROCESS["torchvision"]
     assert averaged == image | {"mean_rgb": [7.0, 7.0, 7.0]}
 
 

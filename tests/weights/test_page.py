@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from fcn_jax.commands import door
 from fcn_jax.models.zoo import get_model
-from fcn_jax.weights.naming import mobilenet_v2
+from fcn_jax.weights.backbone_names import mobilenet_v2
 from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, export_network
 from tests.conftest import shapes_of
 from tests.test_documents import commands_of

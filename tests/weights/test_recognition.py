@@ -7,15 +7,21 @@ import numpy as np
 import pytest
 
 from fcn_jax.models.layers import NormSpec
-from fcn_jax.weights import naming as names
+from fcn_jax.weights import backbone_names as names
 from fcn_jax.weights.axes import format_shape
 from fcn_jax.weights.files import write_safetensors
 from fcn_jax.weights.importer import import_weights
+from fcn_jax.weights.naming import (
+    HUGGING_FACE,
+    NORM_EPSILON,
+    PREPROCESS,
+    TIMM,
+    Naming,
+)
 from fcn_jax.weights.network_file import load_weights
 from fcn_jax.weights.recognition import find_network
 from tests.weights.test_exchange import draw, empty
 
-TIMM, HUGGING_FACE = names.TIMM, names.HUGGING_FACE
 HF_MOBILENET = names.mobilenet_v2(first_expand=False, origin=HUGGING_FACE)
 
 
@@ -39,7 +45,7 @@ HF_MOBILENET = names.mobilenet_v2(first_expand=False, origin=HUGGING_FACE)
         (names.resnet(101, origin=HUGGING_FACE), 520, "dbd8ab865fab9911"),
         (HF_MOBILENET, 260, "e4718eefc3bac45a"),
     ],
-    ids=lambda case: case.origin if isinstance(case, names.Naming) else "",
+    ids=lambda case: case.origin if isinstance(case, Naming) else "",
 )
 def test_names_and_shapes_are_those_that_the_libraries_make(naming, count, digest):
     lines = sorted(f"{name} {format_shape(array.shape)}" for name, array in empty(naming).items())
@@ -135,7 +141,7 @@ def test_file_that_was_not_imported_is_answered_with_the_command_that_does_it(tm
 
 
 def test_epsilon_is_that_of_the_networks_here():
-    assert NormSpec().epsilon == names.NORM_EPSILON
+    assert NormSpec().epsilon == NORM_EPSILON
 
 
 @pytest.mark.parametrize("first_expand", [False, True])
@@ -152,7 +158,7 @@ def test_hugging_faces_mobilenet_keeps_its_epsilon_its_images_and_its_plan(
         var = source[f"mobilenet_v2.{layer.norm}.running_var"].astype(np.float64)
         ours = arrays[f"batch_stats/{layer.path}/norm/var"]
         np.testing.assert_allclose(ours + 1e-5, var + 1e-3, rtol=1e-6)
-    assert json.loads(metadata["preprocess"]) == names.PREPROCESS["tensorflow"]
+    assert json.loads(metadata["preprocess"]) == PREPROCESS["tensorflow"]
     plan = {"first_expand": first_expand, "strides": [1, 2, 2, 2, 1, 2, 1], "activation": "relu6"}
     assert json.loads(metadata["requires"]) == plan
     assert any("TensorFlow's padding" in note for note in report.notes)

@@ -9,7 +9,7 @@ from fcn_jax.models.preprocess import EFFICIENTNET_LITE
 from fcn_jax.train.pretrained import read_weights
 from fcn_jax.train.sections import make_paths_absolute
 from fcn_jax.train.warm_start import check_source
-from fcn_jax.weights import naming
+from fcn_jax.weights.backbone_names import NAMINGS, efficientnet_lite
 from fcn_jax.weights.files import write_safetensors
 from fcn_jax.weights.sources import ADDRESSES, PACKAGES, find_package_file
 from tests.weights.test_exchange import draw
@@ -34,7 +34,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_weights_of_a_package_are_read_by_their_name(package, rng):
-    source = draw(naming.efficientnet_lite(0), rng)
+    source = draw(efficientnet_lite(0), rng)
     write_safetensors(package / "models" / "net.pth", source, {})  # the content decides
     assert find_package_file(NAME) == package / "models" / "net.pth"
     pretrained = read_weights(NAME)
@@ -59,7 +59,7 @@ def test_package_without_its_file_is_told_from_one_that_is_not_installed(package
 
 
 def test_networks_of_packages_and_addresses_have_a_naming():
-    assert {package.network for package in PACKAGES.values()} | {*ADDRESSES} <= {*naming.NAMINGS}
+    assert {package.network for package in PACKAGES.values()} | {*ADDRESSES} <= {*NAMINGS}
 
 
 @pytest.mark.parametrize(
