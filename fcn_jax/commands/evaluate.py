@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -271,61 +270,15 @@ def _report(
     """Prints a result and files it; `how` says in what it differs from the plain evaluation."""
     import numpy as np
 
+    from fcn_jax.reports import scores
+
     colors = np.asarray(subject.dataset.labels.colors)
     report = evaluator.make_report(result, step=subject.net.origin.get("step", 0))
     if how:
         report["how"] = how
-    _print(report, subject.name)
+    scores.print_report(report, name=subject.name)
     if subject.folder is None:
         return
     file = subject.folder.write_eval(report, result.samples, images=result.images, colors=colors)
     print(f"counts in {file}")
-    _file_details(report, result.images, file)
-
-
-def _print(report: dict, name: str) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)  # the names are the user's
-    how = f", {', '.join(report['how'])}" if "how" in report else ""
-    console.print(
-        f"{name}: {report['dataset']} {report['split']}, step {report['step']}{how}",
-        soft_wrap=True,
-    )
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("class")
-    table.add_column("IoU", justify="right")
-    table.add_column("share of pixels", justify="right")
-    share = report["counts"].sum(1) / max(report["counts"].sum(), 1)
-    rows = zip(report["class_names"], report["class_iou"], share, strict=True)
-    for class_name, iou, pixels in rows:
-        table.add_row(class_name, "-" if math.isnan(iou) else f"{iou:.4f}", f"{pixels:.4f}")
-    console.print(table)
-    console.print(
-        f"mean IoU {report['mean_iou']:.4f}   pixel accuracy {report['pixel_acc']:.4f}   "
-        f"mean accuracy {report['mean_acc']:.4f}   f.w. IoU {report['fw_iou']:.4f}   "
-        f"(convention {report['convention']})",
-        soft_wrap=True,
-    )
-    shapes = counted(report["num_shapes"], "shape")
-    console.print(f"{counted(report['num_images'], 'image')} in {report['eval_s']} s, {shapes}")
-
-
-def _file_details(report: dict, images, file) -> None:
-    """Writes the scores of each image and the confusion matrix beside the JSON file."""
-    from fcn_jax.reports.confusion_figure import draw_confusion
-    from fcn_jax.reports.image_scores import ImageScores
-
-    scores = ImageScores.of(images, convention=report["convention"])
-    scores.write_csv(file.with_suffix(".csv"), class_names=report["class_names"])
-    draw_confusion(
-        report["counts"],
-        file.with_suffix(".png"),
-        class_names=report["class_names"],
-        title=f"{report['dataset']} {report['split']}, step {report['step']}",
-    )
-    worst = ", ".join(f"{image_id} {iou:.4f}" for image_id, iou in scores.worst(5))
-    print(f"worst images by mean IoU: {worst or 'none has a label'}")
-    print(f"every image in {file.with_suffix('.csv')}, confusion matrix in {file.stem}.png")
+    scores.file_details(report, result.images, file)
