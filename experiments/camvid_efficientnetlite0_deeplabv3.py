@@ -4,7 +4,7 @@ Source:  Chen et al. 2017 for the head, Tan and Le 2019 for the backbone; the re
          see experiments/_imagenet.py.
 Run:     python launch.py train --config=camvid_efficientnetlite0_deeplabv3 \
              --workdir=runs/camvid_efficientnetlite0_deeplabv3 --config.data.source_dir=CamVid
-Expects: not yet run.
+Expects: mean IoU 0.636 (one seed), see docs/results.md.
 Differs: the head's 3x3 convolutions are separable, and it has no norm.
 """
 
