@@ -84,8 +84,19 @@ def voc_animals(
     )
 
 
-def camvid(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
-    """Makes an experiment on CamVid."""
+def camvid(
+    backbone: Backbone,
+    model: dict[str, Any],
+    *,
+    learning_rate: float = 1e-3,
+    backbone_rate: float = 0.3,
+) -> ConfigDict:
+    """Makes an experiment on CamVid.
+
+    Args:
+        learning_rate: Learning rate of the head.
+        backbone_rate: The backbone's part of it.
+    """
     return _make_config(
         backbone,
         model,
@@ -93,7 +104,8 @@ def camvid(backbone: Backbone, model: dict[str, Any]) -> ConfigDict:
         scale_range=(0.6, 1.6),
         batch_size=4,
         num_steps=2300,
-        backbone_rate=0.3,
+        learning_rate=learning_rate,
+        backbone_rate=backbone_rate,
         size_multiple=8,  # 360x480 needs no padding
     )
 
