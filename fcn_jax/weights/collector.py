@@ -7,11 +7,7 @@ import numpy as np
 from fcn_jax.errors import UserError
 from fcn_jax.weights import axes
 from fcn_jax.weights.axes import Arrays, format_names, format_shape
-from fcn_jax.weights.naming import (
-    COUNTER,
-    NORM_EPSILON,
-    NamedLayer,
-)
+from fcn_jax.weights.naming import COUNTER, NORM_EPSILON, NamedLayer
 from fcn_jax.weights.transplant import COPIED, DECIMATED, FOLDED, OPTION, Row
 
 

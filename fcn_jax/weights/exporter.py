@@ -8,14 +8,7 @@ from fcn_jax.errors import UserError
 from fcn_jax.weights import axes
 from fcn_jax.weights.axes import Arrays
 from fcn_jax.weights.backbone_names import NAMINGS
-from fcn_jax.weights.naming import (
-    CAFFE,
-    HEAD_LAYER,
-    TORCHVISION,
-    NamedLayer,
-    Naming,
-    check_known,
-)
+from fcn_jax.weights.naming import CAFFE, HEAD_LAYER, TORCHVISION, NamedLayer, Naming, check_known
 from fcn_jax.weights.transplant import layer_path
 
 

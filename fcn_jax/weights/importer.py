@@ -23,10 +23,7 @@ from fcn_jax.weights.caffe import read_binaryproto
 from fcn_jax.weights.collector import Collector
 from fcn_jax.weights.files import check_file, read_metadata, read_weights
 from fcn_jax.weights.heads import AS_STORED, BACKBONE_ALONE, HEADS, find_head, find_skip_scales
-from fcn_jax.weights.naming import (
-    COUNTER,
-    check_known,
-)
+from fcn_jax.weights.naming import COUNTER, check_known
 from fcn_jax.weights.network_file import make_metadata, read_preprocess, read_requires
 from fcn_jax.weights.recognition import PREPARATION, Found, explain_other, find_network
 from fcn_jax.weights.releases import Release, find_release

@@ -14,17 +14,8 @@ import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights.axes import Arrays, format_names, format_shape
-from fcn_jax.weights.backbone_names import (
-    NAMINGS,
-    TITLES,
-)
-from fcn_jax.weights.naming import (
-    CAFFE,
-    COUNTER,
-    HEAD_LAYER,
-    OWNERS,
-    Naming,
-)
+from fcn_jax.weights.backbone_names import NAMINGS, TITLES
+from fcn_jax.weights.naming import CAFFE, COUNTER, HEAD_LAYER, OWNERS, Naming
 from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, find_whole
 
 # A file comes near to a network of whose kernels it has half, by name and by shape.

@@ -5,10 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_jax.weights.naming import (
-    HUGGING_FACE,
-    TORCHVISION,
-)
+from fcn_jax.weights.naming import HUGGING_FACE, TORCHVISION
 
 # Options of a network on which the meaning of its weights depends, though no shape shows it, with
 # the values that the paper and torchvision have.

@@ -12,16 +12,8 @@ import numpy as np
 
 from fcn_jax.errors import UserError
 from fcn_jax.weights.axes import Arrays, format_names, format_shape, hwio_to_oihw, oihw_to_hwio
-from fcn_jax.weights.backbone_names import (
-    mobilenet_v2,
-    resnet,
-)
-from fcn_jax.weights.naming import (
-    COUNTER,
-    TENSORFLOW,
-    TORCHVISION,
-    NamedLayer,
-)
+from fcn_jax.weights.backbone_names import mobilenet_v2, resnet
+from fcn_jax.weights.naming import COUNTER, TENSORFLOW, TORCHVISION, NamedLayer
 from fcn_jax.weights.requirements import REQUIRED_OPTIONS
 from fcn_jax.weights.transplant import COPIED, UNUSED, Row
 

@@ -13,10 +13,7 @@ from fcn_jax.data.labels import LabelSet
 from fcn_jax.models.zoo import get_model
 from fcn_jax.train.checkpoint import Checkpoints
 from fcn_jax.train.state import TrainState
-from fcn_jax.weights.backbone_names import (
-    mobilenet_v2,
-    torchvision_alexnet,
-)
+from fcn_jax.weights.backbone_names import mobilenet_v2, torchvision_alexnet
 from fcn_jax.weights.naming import PREPROCESS
 from fcn_jax.weights.network_file import load_weights
 from tests.conftest import shapes_of

@@ -14,16 +14,11 @@ import pytest
 from fcn_jax.models.preprocess import CAFFE, TORCHVISION
 from fcn_jax.models.zoo import get_model
 from fcn_jax.weights import backbone_names as names
-from fcn_jax.weights.backbone_names import (
-    NAMINGS,
-    TITLES,
-)
+from fcn_jax.weights.backbone_names import NAMINGS, TITLES
 from fcn_jax.weights.exporter import export_weights
 from fcn_jax.weights.files import read_weights, write_safetensors
 from fcn_jax.weights.importer import import_weights
-from fcn_jax.weights.naming import (
-    PREPROCESS,
-)
+from fcn_jax.weights.naming import PREPROCESS
 from fcn_jax.weights.network_file import load_weights
 from fcn_jax.weights.recognition import find_network
 from fcn_jax.weights.transplant import transplant

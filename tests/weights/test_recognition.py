@@ -11,13 +11,7 @@ from fcn_jax.weights import backbone_names as names
 from fcn_jax.weights.axes import format_shape
 from fcn_jax.weights.files import write_safetensors
 from fcn_jax.weights.importer import import_weights
-from fcn_jax.weights.naming import (
-    HUGGING_FACE,
-    NORM_EPSILON,
-    PREPROCESS,
-    TIMM,
-    Naming,
-)
+from fcn_jax.weights.naming import HUGGING_FACE, NORM_EPSILON, PREPROCESS, TIMM, Naming
 from fcn_jax.weights.network_file import load_weights
 from fcn_jax.weights.recognition import find_network
 from tests.weights.test_exchange import draw, empty
