@@ -14,8 +14,6 @@ python launch.py summary --config=camvid_fcn8s
 python launch.py summary --config=camvid_fcn8s --config.model.width=1.0 --size=500x500 --run
 """
 
-_TABLE_WIDTH = 110  # characters of the longest row
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     experiments.add_config_argument(parser)
@@ -30,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     import jax
-    from rich.console import Console
 
     from fcn_jax.models.layer_table import layer_table
     from fcn_jax.models.zoo import get_model
+    from fcn_jax.reports.terminal import print_table
     from fcn_jax.train.state import init_variables
 
     height, width = _read_size(args.size)
@@ -42,20 +40,15 @@ def run(args: argparse.Namespace) -> None:
     model = get_model(**args.config.model.to_dict(), num_classes=args.classes)
     shapes = jax.eval_shape(partial(init_variables, model=model), jax.random.key(0))
     rows = layer_table(model, height=height, width=width)
-    # Piped, a row stays a line; on a narrow terminal too, rather than being cut.
-    console = Console(highlight=False, width=max(Console().width, _TABLE_WIDTH))
-    console.print(_make_table(f"{args.experiment} at {height}x{width}", rows))
+    print_table(_make_table(f"{args.experiment} at {height}x{width}", rows))
     for row in rows:
         if row.kind == "Crop":
-            console.print(_explain_crop(row), soft_wrap=True)
+            print(_explain_crop(row))
     params = sum(row.params for row in rows)
     multiply_adds = sum(row.multiply_adds for row in rows)
-    console.print(
-        f"parameters {params:,}   multiply-adds of one image {multiply_adds / 1e9:.2f} G",
-        soft_wrap=True,
-    )
+    print(f"parameters {params:,}   multiply-adds of one image {multiply_adds / 1e9:.2f} G")
     for line in _measure(model, shapes, height, width, time_it=args.run):
-        console.print(line, soft_wrap=True)
+        print(line)
 
 
 def _read_size(text: str) -> tuple[int, int]:
@@ -80,7 +73,7 @@ def _make_table(title: str, rows: list):
             f"{row.channels} x {row.height} x {row.width}",
             str(row.stride),
             str(row.start),
-            "all" if row.field == math.inf else f"{row.field:g}",
+            "all" if row.field == math.inf else f"{round(row.field, 1):g}",
             f"{row.params:,}" if row.params else "",
             f"{row.multiply_adds / 1e9:.3f}" if row.multiply_adds else "",
         )

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fcn_jax.errors import counted
+from fcn_jax.reports.terminal import print_table
 
 _MAX_SHOWN = 5  # messages of one kind, and padded shapes; the JSON file has all
 _MAX_ABSENT = 20  # names of classes
@@ -24,9 +25,9 @@ def print_report(report: dict[str, Any], *, see_all: bool) -> None:
     say(f"{report['experiment']}: data set {report['dataset']} in {report['source_dir']}")
     if report["split_by"]:
         say(f"split by {report['split_by']}")
-    console.print(_make_list_table(report["lists"]))
+    print_table(_make_list_table(report["lists"]))
     if any(list_["num_readable"] for list_ in report["lists"]):
-        console.print(_make_class_table(report))
+        print_table(_make_class_table(report))
         for line in _explain(report):
             console.print(line)
         say()

@@ -12,6 +12,7 @@ from rich.table import Table
 from fcn_jax.errors import counted
 from fcn_jax.reports.confusion_figure import draw_confusion
 from fcn_jax.reports.image_scores import ImageScores
+from fcn_jax.reports.terminal import print_table
 from fcn_jax.train.image_counts import ImageCounts
 
 
@@ -36,7 +37,7 @@ def print_report(report: Mapping[str, Any], *, name: str) -> None:
     rows = zip(report["class_names"], report["class_iou"], share, strict=True)
     for class_name, iou, pixels in rows:
         table.add_row(class_name, "-" if math.isnan(iou) else f"{iou:.4f}", f"{pixels:.4f}")
-    console.print(table)
+    print_table(table)
     console.print(
         f"mean IoU {report['mean_iou']:.4f}   pixel accuracy {report['pixel_acc']:.4f}   "
         f"mean accuracy {report['mean_acc']:.4f}   f.w. IoU {report['fw_iou']:.4f}   "
