@@ -5,8 +5,8 @@ Run:     python launch.py train --config=voc_resnet101_deeplabv2 \
              --workdir=runs/voc_resnet101_deeplabv2 --config.data.source_dir=VOC
 Expects: 0.7635 mean IoU on VOC2012 val without CRF (paper, from weights of COCO).
          Ours: not yet run.
-Differs: it starts from ImageNet, which should cost points; a bottleneck has its stride on the 3x3,
-         not on the first 1x1; the losses are taken at every pixel, not on the score maps.
+Differs: it starts from ImageNet (Caffe's ResNet-101), which should cost points; the losses are
+         taken at every pixel, not on the score maps.
 """
 
 from experiments import _released
@@ -19,6 +19,8 @@ def get_config():
             "fc_channels": 0,
             "pool5a": False,
             "norm": "frozen",
+            "preprocess": "caffe",
+            "stride_in_1x1": True,
             "input_scales": (0.75, 0.5),
         },
         init={"weights": "weights/resnet101_imagenet.safetensors"},

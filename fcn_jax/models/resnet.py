@@ -1,7 +1,8 @@
 """ResNet-18, 34, 50 and 101, convolutional up to layer4.
 
 Source: He et al. 2016, Table 1; names, padding and preprocessing of torchvision's resnet.py, whose
-bottlenecks have their stride on the 3x3 convolution ("v1.5").
+bottlenecks have their stride on the 3x3 convolution ("v1.5"); the paper's and Caffe's have it on
+the first 1x1.
 """
 
 from dataclasses import KW_ONLY
@@ -14,7 +15,7 @@ from fcn_jax.errors import UserError
 from fcn_jax.models.blob import Blob
 from fcn_jax.models.layers import Conv, Fuse, MaxPool, NormSpec, run_stage
 from fcn_jax.models.preprocess import TORCHVISION, Preprocess
-from fcn_jax.ops.geometry import Window, hole_algorithm, same
+from fcn_jax.ops.geometry import Hole, Window, hole_algorithm, same
 from fcn_jax.ops.papers import RESNET_BLOCKS, RESNET_BOTTLENECKS
 
 # Strides of conv1, its pool, and layer1 to layer4.
@@ -27,43 +28,33 @@ class Block(nn.Module):
     Where the blob has other channels than the sum, it is projected by the convolution `downsample`.
 
     Attributes:
-        channels: Channels of the 3x3 convolutions; the sum of a bottleneck has four times as many.
-        bottleneck: Whether 1x1 convolutions stand before and after a single 3x3.
-        window: Window of the 3x3 convolution that has the stride.
-        rate: Rate of the other 3x3 convolution.
+        channels: Channels of the convolutions but for the last; that of a bottleneck, which has
+            three, has four times as many.
+        windows: Windows of the convolutions, at most one of which has a stride.
         norm: Normalisation of every layer.
     """
 
     channels: int
-    bottleneck: bool
-    window: Window
-    rate: int
+    windows: tuple[Window, ...]
     norm: NormSpec | None
 
     @nn.compact
     def __call__(self, blob: Blob, *, train: bool) -> Blob:
-        if self.bottleneck:
-            channels = 4 * self.channels
-            convs = [
-                (self.channels, Window(1)),
-                (self.channels, self.window),
-                (channels, Window(1)),
-            ]
-        else:
-            channels = self.channels
-            convs = [(channels, self.window), (channels, same(3, rate=self.rate))]
+        last = len(self.windows)
+        channels = 4 * self.channels if last == 3 else self.channels
         branch = blob
-        for number, (features, window) in enumerate(convs, start=1):
+        for number, window in enumerate(self.windows, start=1):
             layer = Conv(
-                features,
+                channels if number == last else self.channels,
                 window,
                 norm=self.norm,
-                activation=nn.relu if number < len(convs) else None,
+                activation=None if number == last else nn.relu,
                 name=f"conv{number}",
             )
             branch = layer(branch, train=train)
         if blob.maps.shape[-1] != channels:
-            window = Window(1, self.window.stride, ceil=self.window.ceil)
+            strided = max(self.windows, key=lambda window: window.stride)
+            window = Window(1, strided.stride, ceil=strided.ceil)
             layer = Conv(channels, window, norm=self.norm, activation=None, name="downsample")
             blob = layer(blob, train=train)
         fused = Fuse(name="fuse")(branch, blob)
@@ -84,9 +75,12 @@ class ResNet(nn.Module):
         depth: Number of layers that have weights, as in the paper: 18, 34, 50 or 101.
         multi_grid: Factors of the rates of layer4's blocks, one for each: (1, 2, 4) in DeepLab v3
             (Chen et al. 2017, Sec. 3.2.1); empty for none.
+        stride_in_1x1: Whether a bottleneck has its stride on the first 1x1 convolution, as the
+            paper's and Caffe's, and not on the 3x3, as torchvision's: as in the network that the
+            weights were trained in.
     """
 
-    WEIGHT_OPTIONS: ClassVar[tuple[str, ...]] = ()
+    WEIGHT_OPTIONS: ClassVar[tuple[str, ...]] = ("stride_in_1x1",)
 
     width: float = 1.0
     norm: NormSpec | None = NormSpec()
@@ -98,6 +92,7 @@ class ResNet(nn.Module):
     _: KW_ONLY
     depth: int = 18
     multi_grid: tuple[int, ...] = ()
+    stride_in_1x1: bool = False
 
     @property
     def weights_name(self) -> str:
@@ -111,6 +106,11 @@ class ResNet(nn.Module):
         if self.depth not in RESNET_BLOCKS:
             known = ", ".join(map(str, RESNET_BLOCKS))
             raise UserError(f"unknown depth={self.depth} of a ResNet; known: {known}")
+        if self.stride_in_1x1 and self.depth not in RESNET_BOTTLENECKS:
+            raise UserError(
+                f"model.stride_in_1x1 is of bottlenecks, and a ResNet-{self.depth} has none; leave "
+                "it out"
+            )
         holes = hole_algorithm(STRIDES, self.output_stride)
         conv1, maxpool = (
             same(kernel, stride=hole.stride, rate=hole.rate, ceil=self.ceil)
@@ -129,16 +129,29 @@ class ResNet(nn.Module):
                 if len(grid) != blocks or min(grid) < 1:
                     raise UserError(f"model.multi_grid={grid} must be {blocks} rates, 1 or more")
             for index, factor in enumerate(grid):
-                rate = hole.rate_after * factor
-                strided = same(3, stride=hole.stride, rate=hole.rate * factor, ceil=self.ceil)
                 block = Block(
                     channels=round(64 * 2 ** (stage - 1) * self.width),
-                    bottleneck=self.depth in RESNET_BOTTLENECKS,
-                    window=same(3, rate=rate) if index else strided,
-                    rate=rate,
+                    windows=self.windows(hole, factor, is_first=index == 0),
                     norm=self.norm,
                     name=f"layer{stage}_{index}",
                 )
                 blob = run_stage(Block.__call__, block, blob, train=train, remat=self.remat)
             features[f"layer{stage}"] = blob
         return features
+
+    def windows(self, hole: Hole, factor: int, *, is_first: bool) -> tuple[Window, ...]:
+        """Returns the windows of a block's convolutions.
+
+        Args:
+            hole: What the hole algorithm leaves of the stage's stride.
+            factor: Factor of the block's rates.
+            is_first: Whether the block is the first of its stage, which has the stride.
+        """
+        stride, ceil = (hole.stride, self.ceil) if is_first else (1, False)
+        after = same(3, rate=hole.rate_after * factor)
+        strided = same(3, stride=stride, rate=hole.rate * factor, ceil=ceil) if is_first else after
+        if self.depth not in RESNET_BOTTLENECKS:
+            return strided, after
+        if self.stride_in_1x1:
+            return Window(1, stride, ceil=ceil), after, Window(1)
+        return Window(1), strided, Window(1)

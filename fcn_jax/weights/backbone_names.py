@@ -4,7 +4,8 @@ A backbone may have several namings: Caffe's names, torchvision's, timm's, Huggi
 EfficientNet-PyTorch's, with and without batch norm, with and without an optional layer. `NAMINGS`
 lists them; a file has to fit one of them whole.
 
-Source: the released VGG_ILSVRC_16_layers and bvlc_reference_caffenet prototxts; the modules of
+Source: the released VGG_ILSVRC_16_layers, bvlc_reference_caffenet and ResNet-50 and -101 prototxts
+(KaimingHe/deep-residual-networks); the modules of
 torchvision.models (vgg.py, alexnet.py, resnet.py, mobilenetv2.py), of timm 1.0 (vgg.py,
 efficientnet.py) and of transformers 5 (modeling_mobilenet_v2.py, modeling_resnet.py);
 mobilenet_v2_deploy.prototxt of shicai/MobileNet-Caffe; model.py of lukemelas/EfficientNet-PyTorch.
@@ -120,6 +121,34 @@ def resnet(depth: int, *, origin: str = TORCHVISION) -> Naming:
                 layers.append(_normed(f"{path}/downsample", (outs, channels, 1, 1), *shortcut))
             channels = outs
     return Naming(origin, tuple(layers), ("classifier.1" if hugging_face else "fc",))
+
+
+def caffe_resnet(depth: int, *, conv1_bias: bool) -> Naming:
+    """Names the layers of Caffe's ResNet-50 or 101, and of those that DeepLab v2 was trained from.
+
+    Its batch norm is two layers: one that normalises, and one that scales.
+
+    Args:
+        depth: 50 or 101.
+        conv1_bias: Whether the first convolution has a bias before its norm, as in ResNet-50.
+    """
+    suffixes = {"conv1": "_conv1"}
+    for stage, blocks in enumerate(papers.RESNET_BLOCKS[depth], start=1):
+        # ResNet-101 counts the blocks of its longer stages: a, b1, b2, ...
+        counts = depth == 101 and blocks > 3
+        for index in range(blocks):
+            block = f"b{index}" if counts and index else "abcdef"[index]
+            path, suffix = f"layer{stage}_{index}", f"{stage + 1}{block}_branch"
+            suffixes[f"{path}/downsample"] = f"{suffix}1"
+            suffixes |= {f"{path}/conv{at}": f"{suffix}2{'abc'[at - 1]}" for at in (1, 2, 3)}
+    layers = []
+    for layer in resnet(depth).layers:
+        suffix = suffixes[layer.path.removeprefix("backbone/")]
+        is_first = suffix == "_conv1"
+        names = {"norm": f"bn{suffix}", "scale": f"scale{suffix}"}
+        names["name"] = "conv1" if is_first else f"res{suffix}"
+        layers.append(layer._replace(has_bias=is_first and conv1_bias, **names))
+    return Naming(CAFFE, tuple(layers), ("fc1000",), preprocess=CAFFE)
 
 
 # Names of MobileNetV2's first layer, its last one, and the classifier.
@@ -265,7 +294,15 @@ NAMINGS: Mapping[str, tuple[Naming, ...]] = {
     ),
     "alexnet": (caffenet(), torchvision_alexnet()),
     **{
-        f"resnet{depth}": (resnet(depth), resnet(depth, origin=HUGGING_FACE))
+        f"resnet{depth}": (
+            resnet(depth),
+            resnet(depth, origin=HUGGING_FACE),
+            *(
+                caffe_resnet(depth, conv1_bias=conv1_bias)
+                for conv1_bias in (False, True)
+                if depth in papers.RESNET_BOTTLENECKS
+            ),
+        )
         for depth in papers.RESNET_BLOCKS
     },
     "mobilenetv2": tuple(

@@ -8,10 +8,10 @@ layer types, V2 names them. The first two give every blob four sizes, padded wit
 so does a V2 file that was upgraded from them.
 
 Source: BVLC/caffe src/caffe/proto/caffe.proto (NetParameter, LayerParameter, V1LayerParameter,
-V0LayerParameter, BlobProto, BlobShape); protobuf.dev, "Encoding".
+V0LayerParameter, BlobProto, BlobShape) and layers/batch_norm_layer.cpp; protobuf.dev, "Encoding".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +49,8 @@ DATA, SHAPE, DOUBLE_DATA = 5, 7, 8
 
 # The layer types whose weights have four axes even if the first two have one entry.
 CONVOLUTIONS = ("Convolution", "Deconvolution", 4, 39, "conv")
+# Those whose weights are vectors.
+BY_CHANNEL = ("BatchNorm", "Scale", "Bias")
 
 
 class _Span(NamedTuple):
@@ -73,6 +75,22 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
         return _read_net(map_file(path))
     except ValueError as error:
         raise UserError(f"{path} is not a whole caffemodel: {error}; get it again") from error
+
+
+def name_blobs(blobs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Gives the blobs of a layer torch's kind of names.
+
+    Returns:
+        `weight`, `bias`, and further ones from `2` on. Of a batch norm, which has three, the last
+        of them one number, `running_mean` and `running_var`: Caffe stores sums, and by this number
+        how much they are sums of; where it is 0, both are 0.
+    """
+    if len(blobs) == 3 and blobs[2].size == 1 and blobs[0].size == blobs[1].size:
+        mean, var, (count,) = (blob.ravel() for blob in blobs)
+        share = np.float32(1 / count if count else 0)
+        return {"running_mean": mean * share, "running_var": var * share}
+    names = ("weight", "bias", *map(str, range(2, len(blobs))))
+    return dict(zip(names, blobs, strict=False))
 
 
 def read_binaryproto(path: str | Path) -> np.ndarray:
@@ -124,7 +142,8 @@ def _read_layer(buffer, span: _Span, form: _Form) -> tuple[str, list[np.ndarray]
         shape = blob.sizes
         if blob.legacy and shape[:2] == (1, 1) and (index > 0 or kind not in CONVOLUTIONS):
             # A matrix, or a vector for everything after it.
-            shape = shape[2:] if index == 0 or shape[2] > 1 else shape[3:]
+            is_matrix = index == 0 and kind not in BY_CHANNEL
+            shape = shape[2:] if is_matrix or shape[2] > 1 else shape[3:]
         arrays.append(_shaped(blob.values, shape, f"blob {index} of layer {name!r}"))
     return name, arrays
 

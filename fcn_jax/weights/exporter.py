@@ -68,8 +68,9 @@ def _find_export_naming(arrays: Arrays, network: str, origin: str) -> Naming:
             fitting[naming] = len(leaves)
     if not backbone or not fitting:
         raise UserError(
-            f"this {network} has no counterpart with names of {origin} (Caffe's nets have no batch "
-            "norm, torchvision's AlexNet has no groups); leave --names out, or give other ones"
+            f"this {network} has no counterpart with names of {origin} (of Caffe's nets ResNet-50 "
+            "and 101 alone have batch norm, torchvision's AlexNet has no groups); leave --names "
+            "out, or give other ones"
         )
     return min(fitting, key=fitting.get)
 

@@ -46,8 +46,8 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     content of a file decides, not the end of its name.
 
     Returns:
-        Arrays as stored, many of them views of the file, by torch's kind of names. The first blob
-        of a Caffe layer is named `.weight`, the second `.bias`, and further ones from `.2` on.
+        Arrays as stored, many of them views of the file, by torch's kind of names; for Caffe's see
+        `caffe.name_blobs`.
     Raises:
         MissingError: There is no such file.
         UserError: The file holds no weights; the message says what it is.
@@ -65,9 +65,9 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
             raise UserError(f"{path} is no file of weights: it is {kind}")
     layers = _read_caffemodel(path)
     return {
-        f"{layer}.{('weight', 'bias')[index] if index < 2 else index}": blob
+        f"{layer}.{name}": blob
         for layer, blobs in layers.items()
-        for index, blob in enumerate(blobs)
+        for name, blob in caffe.name_blobs(blobs).items()
     }
 
 

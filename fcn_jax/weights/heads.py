@@ -40,8 +40,9 @@ HEADS: Mapping[str, Head | None] = {
 }
 
 # The name of DeepLab's fc8 ends in the data set that it was trained on; that of ASPP's has a number
-# behind.
+# behind, which counts from 1, and on a ResNet, where it is fc1, a letter and a number from 0.
 DEEPLAB_SCORES = re.compile(r"fc8_(?:voc|pascal|coco)\w*?(_\d)?")
+DEEPLAB_RESNET_SCORES = re.compile(r"fc1_(?:voc|pascal|coco)\w*?_c(\d)")
 
 # A layer that multiplies the features of a skip before they are scored.
 SKIP_SCALE = re.compile(r"scale_(\w+)\.weight")
@@ -126,8 +127,11 @@ def _find_stored_head(source: Arrays, naming: Naming) -> list[HeadConv]:
     names = {conv.layer.name for conv in convs}
     for name in _head_convs(source):
         if name not in names:
-            scores = DEEPLAB_SCORES.fullmatch(name)
-            path = f"fc8{scores[1] or ''}" if scores else name
+            path = name
+            if scores := DEEPLAB_SCORES.fullmatch(name):
+                path = f"fc8{scores[1] or ''}"
+            elif scores := DEEPLAB_RESNET_SCORES.fullmatch(name):
+                path = f"fc8_{int(scores[1]) + 1}"
             layer, weights = _head_layer(path, name, source), source[f"{name}.weight"]
             if name.startswith("upscore"):
                 # Caffe's may have a group for every class; here it is dense, and has no bias.

@@ -101,7 +101,10 @@ def import_weights(
             )
         requires = _find_requires(path, network, collector.arrays, origin=naming.origin)
         if head == AS_STORED:
-            factors = find_skip_scales(found.arrays)
+            backbone = {name for layer in naming.layers for name in layer.vectors.values()}
+            factors = find_skip_scales(
+                {name: array for name, array in found.arrays.items() if name not in backbone}
+            )
             collector.add_options("skip_scales", factors)
             requires |= {"skip_scales": tuple(factors.values())} if factors else {}
             collector.check_head_is_whole(classifier=naming.classifier)

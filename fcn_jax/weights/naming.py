@@ -47,7 +47,7 @@ NORM_LEAVES = (
 COUNTER = re.compile(r"(.*\.)?(num_batches_tracked|n_averaged)")
 
 # Layers of heads, whose names are the same here, in Caffe's segmentation nets and in our exports.
-HEAD_LAYER = re.compile(r"(fc[678]|score|upscore|scale|data|pool\d)\d*(_\w+)?")
+HEAD_LAYER = re.compile(r"(fc[678]|score|upscore|scale|data|pool\d)\d*(_\w+)?|fc1_\w+")
 
 
 class NamedLayer(NamedTuple):
@@ -58,6 +58,7 @@ class NamedLayer(NamedTuple):
         shape: Shape of the kernel there: (out, in / groups, height, width).
         name: Name of the convolution there.
         norm: Name of the batch norm there; empty for none.
+        scale: Name there of what scales after the norm, where it is a layer of its own.
         has_bias: Whether the convolution has a bias there, even if a batch norm makes it redundant.
     """
 
@@ -66,6 +67,7 @@ class NamedLayer(NamedTuple):
     name: str
     norm: str = ""
     has_bias: bool = True
+    scale: str = ""
 
     @property
     def kernel(self) -> tuple[str, str]:
@@ -76,8 +78,9 @@ class NamedLayer(NamedTuple):
     def vectors(self) -> dict[str, str]:
         """Paths here, and names there, of arrays with one number for each output channel."""
         if self.norm:
+            owners = {"params": self.scale or self.norm, "batch_stats": self.norm}
             return {
-                f"{collection}/{self.path}/norm/{leaf}": f"{self.norm}.{name}"
+                f"{collection}/{self.path}/norm/{leaf}": f"{owners[collection]}.{name}"
                 for collection, leaf, name in NORM_LEAVES
             }
         return {f"params/{self.path}/bias": f"{self.name}.bias"} if self.has_bias else {}

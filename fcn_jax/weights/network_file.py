@@ -124,10 +124,8 @@ def load_weights(path: str | Path) -> Weights:
             model=_read_object(metadata.get("model", "{}")),
             labels=None if labels == "null" else _read_object(labels),
             preprocess=read_preprocess(metadata["preprocess"]),
-            # Files had no such key before somebody noticed that they need one.
-            requires=read_requires(metadata["requires"])
-            if "requires" in metadata
-            else find_requires(network, arrays),
+            # An option that a file says nothing of is younger than the file.
+            requires=find_requires(network, arrays) | read_requires(metadata.get("requires", "{}")),
             origin=_read_origin(metadata),
             metadata=metadata,
         )

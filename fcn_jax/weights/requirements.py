@@ -5,12 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from fcn_jax.weights.naming import HUGGING_FACE, TORCHVISION
+from fcn_jax.ops import papers
+from fcn_jax.weights.naming import CAFFE, HUGGING_FACE, TORCHVISION
 
 # Options of a network on which the meaning of its weights depends, though no shape shows it, with
 # the values that the paper and torchvision have.
 REQUIRED_OPTIONS: Mapping[str, dict[str, Any]] = {
-    "mobilenetv2": {"first_expand": False, "strides": (1, 2, 2, 2, 1, 2, 1), "activation": "relu6"}
+    "mobilenetv2": {"first_expand": False, "strides": (1, 2, 2, 2, 1, 2, 1), "activation": "relu6"},
+    **{f"resnet{depth}": {"stride_in_1x1": False} for depth in papers.RESNET_BOTTLENECKS},
+}
+
+# What Caffe's names say beside it.
+CAFFE_OPTIONS: Mapping[str, dict[str, Any]] = {
+    f"resnet{depth}": {"stride_in_1x1": True} for depth in papers.RESNET_BOTTLENECKS
 }
 
 # The Caffe net expands in its first bottleneck too, and only there do the arrays show which of the
@@ -30,6 +37,8 @@ def find_requires(
         origin: Whose names they had.
     """
     requires = dict(REQUIRED_OPTIONS.get(network, {}))
+    if origin == CAFFE:
+        requires |= CAFFE_OPTIONS.get(network, {})
     if network == "mobilenetv2" and "params/backbone/bottleneck1/expand/kernel" in arrays:
         # Hugging Face's network has an option for the expansion, and nothing else is changed by it.
         return requires | {"first_expand": True} if origin == HUGGING_FACE else CAFFE_MOBILENET

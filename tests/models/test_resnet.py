@@ -44,8 +44,8 @@ def _features(model, variables, images):
 # --- numbers ----------------------------------------------------------------------------------
 
 
-def _resnet_by_hand(variables, images, *, blocks, bottleneck):
-    """Runs torchvision's ResNet in numpy, up to layer4."""
+def _resnet_by_hand(variables, images, *, blocks, bottleneck, stride_in_1x1):
+    """Runs torchvision's ResNet, or Caffe's, in numpy, up to layer4."""
     blobs = {}
 
     def conv(blob, path, activation=True, **options):
@@ -66,8 +66,9 @@ def _resnet_by_hand(variables, images, *, blocks, bottleneck):
             stride = 2 if stage > 1 and index == 0 else 1
             path, branch = f"layer{stage}_{index}", blob
             if bottleneck:
-                branch = conv(branch, f"{path}/conv1")
-                branch = conv(branch, f"{path}/conv2", stride=stride, pad=1)
+                first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+                branch = conv(branch, f"{path}/conv1", stride=first)
+                branch = conv(branch, f"{path}/conv2", stride=second, pad=1)
                 branch = conv(branch, f"{path}/conv3", activation=False)
             else:
                 branch = conv(branch, f"{path}/conv1", stride=stride, pad=1)
@@ -80,18 +81,24 @@ def _resnet_by_hand(variables, images, *, blocks, bottleneck):
 
 
 @pytest.mark.parametrize(
-    ("depth", "width", "blocks", "bottleneck"),
-    [(18, 1.0, (2, 2, 2, 2), False), (50, 1 / 16, (3, 4, 6, 3), True)],
+    ("depth", "width", "blocks", "stride_in_1x1"),
+    [
+        (18, 1.0, (2, 2, 2, 2), False),
+        (50, 1 / 16, (3, 4, 6, 3), False),
+        (50, 1 / 16, (3, 4, 6, 3), True),
+    ],
 )
 def test_resnet_matches_numpy_layer_by_layer(
-    rng, draw_variables, run_blobs, depth, width, blocks, bottleneck
+    rng, draw_variables, run_blobs, depth, width, blocks, stride_in_1x1
 ):
-    model = ResNet(depth=depth, width=width)
+    model = ResNet(depth=depth, width=width, stride_in_1x1=stride_in_1x1)
     variables = draw_variables(model)
     images = rng.integers(0, 256, (1, 97, 143, 3)).astype(np.float32)
     actual, _ = run_blobs(model, variables, images)
     variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
-    expected = _resnet_by_hand(variables, images, blocks=blocks, bottleneck=bottleneck)
+    expected = _resnet_by_hand(
+        variables, images, blocks=blocks, bottleneck=depth == 50, stride_in_1x1=stride_in_1x1
+    )
     assert list(actual) == list(expected)
     for name, values in expected.items():
         assert actual[name].shape == values.shape, name
@@ -178,11 +185,14 @@ def test_rounding_up_the_last_unit_lies_on_or_beyond_the_last_pixel(output_strid
 # --- the hole algorithm -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("depth", "output_stride"), [(18, 8), (18, 4), (50, 16)])
+@pytest.mark.parametrize(
+    ("depth", "output_stride", "stride_in_1x1"),
+    [(18, 8, False), (18, 4, False), (50, 16, False), (50, 16, True)],
+)
 def test_atrous_net_sampled_at_the_old_stride_equals_the_strided_net(
-    rng, draw_variables, depth, output_stride
+    rng, draw_variables, depth, output_stride, stride_in_1x1
 ):
-    options = {"depth": depth, "width": WIDTH}
+    options = {"depth": depth, "width": WIDTH, "stride_in_1x1": stride_in_1x1}
     images = jnp.asarray(rng.integers(0, 256, (1, 61, 90, 3)), jnp.float32)
     _assert_atrous_equals_strided(options, images, output_stride, rng, draw_variables)
 
@@ -209,6 +219,12 @@ def test_resnet_rejects_an_unknown_output_stride():
     expected = "unknown model.output_stride=2; known: 32, 16, 8, 4"
     with pytest.raises(ValueError, match=expected):
         _blobs(ResNet(width=WIDTH, output_stride=2), 64, 64)
+
+
+def test_only_bottlenecks_have_a_1x1_for_the_stride():
+    expected = "model.stride_in_1x1 is of bottlenecks, and a ResNet-18 has none; leave it out"
+    with pytest.raises(ValueError, match=expected):
+        _blobs(ResNet(width=WIDTH, stride_in_1x1=True), 64, 64)
 
 
 # --- the network of Zhang et al., Dive into Deep Learning, Sec. 14.11 -------------------------

@@ -236,7 +236,11 @@ def test_skips_are_names_or_strides():
     [
         ("mobilenetv2_fcn8s", {"first_expand": True, "strides": (1, 2, 2, 1, 2, 2, 1)}, None),
         ("mobilenetv2_deeplab_largefov", {"activation": "relu"}, None),
-        ("resnet18_fcn8s", {"depth": 34}, {}),
+        (
+            "resnet50_fcn8s",
+            {"stride_in_1x1": True, "multi_grid": (1, 2, 4)},
+            {"stride_in_1x1": True},
+        ),
         ("vgg16_fcn8s", {}, {}),
     ],
 )

@@ -6,9 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-CONVOLUTION, INNER_PRODUCT = "conv", "fc"
+from fcn_jax.weights.backbone_names import caffe_resnet
+
+CONVOLUTION, INNER_PRODUCT, SCALE, BATCH_NORM = "conv", "fc", "scale", "norm"
 TYPES = {
-    "v2": {CONVOLUTION: b"Convolution", INNER_PRODUCT: b"InnerProduct"},
+    "v2": {
+        CONVOLUTION: b"Convolution",
+        INNER_PRODUCT: b"InnerProduct",
+        SCALE: b"Scale",
+        BATCH_NORM: b"BatchNorm",
+    },
     "v1": {CONVOLUTION: 4, INNER_PRODUCT: 14},
     "v0": {CONVOLUTION: b"conv", INNER_PRODUCT: b"innerproduct"},
 }
@@ -48,11 +55,15 @@ def blob(array: np.ndarray, *, legacy: bool, packed: bool = True) -> bytes:
 
 
 def net(layers: dict, *, form: str = "v2", packed: bool = True, legacy: bool | None = None):
-    """Yields the bytes of a NetParameter layer by layer; a layer is a list of blobs."""
+    """Yields the bytes of a NetParameter layer by layer; a layer is a list of blobs.
+
+    What type it has shows in the number of blobs, and of the first one's axes.
+    """
     legacy = form != "v2" if legacy is None else legacy
     yield field(1, b"net") + field(100 if form == "v2" else 2, field(2, b"data"))  # no weights
     for name, blobs in layers.items():
-        kind = CONVOLUTION if blobs[0].ndim == 4 else INNER_PRODUCT
+        kind = {4: CONVOLUTION, 2: INNER_PRODUCT, 1: SCALE}[blobs[0].ndim]
+        kind = BATCH_NORM if len(blobs) == 3 else kind
         name_field, type_field, blobs_field = FIELDS[form]
         layer = field(name_field, name.encode()) + field(type_field, TYPES[form][kind])
         for array in blobs:
@@ -85,6 +96,17 @@ def draw_vgg16(rng: np.random.Generator, *, fc_channels: int) -> dict:
         name: [rng.random(shape, np.float32), rng.random(shape[:1], np.float32)]
         for name, shape in layers.items()
     }
+
+
+def draw_caffe_resnet(rng: np.random.Generator, depth: int, *, conv1_bias: bool) -> dict:
+    """Draws the blobs of a ResNet's layers as Caffe has them."""
+    count, layers = np.float32(999.98), {}  # as in files that were trained for long
+    for layer in caffe_resnet(depth, conv1_bias=conv1_bias).layers:
+        bias, mean, var, scale, shift = rng.random((5, layer.shape[0]), np.float32)
+        layers[layer.name] = [rng.random(layer.shape, np.float32), *[bias][: layer.has_bias]]
+        layers[layer.norm] = [mean * count, var * count, np.array([count])]
+        layers[layer.scale] = [scale, shift]
+    return layers
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fcn_jax.weights import caffe
-from fcn_jax.weights.caffe import read_binaryproto, read_caffemodel
+from fcn_jax.weights.caffe import name_blobs, read_binaryproto, read_caffemodel
 from tests.weights.conftest import blob, field, net, write_caffemodel
 
 FORMS = ("v0", "v1", "v2")
@@ -48,6 +48,39 @@ def test_v2_file_with_legacy_sizes_has_the_same_shapes(tmp_path, rng):
     layers = draw_layers(rng)
     path = write_caffemodel(tmp_path / "net", layers, form="v2", legacy=True)
     assert_same(read_caffemodel(path), layers)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_batch_norm_and_scale_have_vectors(tmp_path, rng, legacy):
+    """Of one channel too, where the sizes alone do not tell a vector from a matrix."""
+    shapes = {f"bn{n}": [(n,), (n,), (1,)] for n in (1, 5)}
+    shapes |= {f"scale{n}": [(n,), (n,)] for n in (1, 5)}
+    layers = {
+        name: [rng.normal(size=size).astype(np.float32) for size in sizes]
+        for name, sizes in shapes.items()
+    }
+    path = write_caffemodel(tmp_path / "net", layers, legacy=legacy)
+    assert_same(read_caffemodel(path), layers)
+
+
+def test_blobs_of_a_batch_norm_are_sums(rng):
+    mean, var = rng.normal(size=(2, 7)).astype(np.float32)
+    for count in (np.float32(999.98), np.float32(1)):
+        named = name_blobs([mean * count, var * count, np.array([count])])
+        assert list(named) == ["running_mean", "running_var"]
+        np.testing.assert_allclose(named["running_mean"], mean, rtol=1e-6)
+        np.testing.assert_allclose(named["running_var"], var, rtol=1e-6)
+    for array in name_blobs([mean, var, np.zeros(1, np.float32)]).values():
+        assert not array.any()  # as in Caffe, which does not divide by 0
+
+
+def test_blobs_of_other_layers_are_as_stored(rng):
+    blobs = [rng.normal(size=size) for size in ((4, 3, 1, 1), (4,), (1,))]
+    assert {name: id(blob) for name, blob in name_blobs(blobs).items()} == {
+        "weight": id(blobs[0]),
+        "bias": id(blobs[1]),
+        "2": id(blobs[2]),
+    }
 
 
 def test_blob_in_pieces_is_joined(tmp_path):

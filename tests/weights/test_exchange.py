@@ -23,7 +23,7 @@ from fcn_jax.weights.network_file import load_weights
 from fcn_jax.weights.recognition import find_network
 from fcn_jax.weights.transplant import transplant
 from tests.conftest import shapes_of
-from tests.weights.conftest import blob, draw_vgg16, write_caffemodel
+from tests.weights.conftest import blob, draw_caffe_resnet, draw_vgg16, write_caffemodel
 
 ROOT = Path(__file__).parent.parent.parent
 FC_CHANNELS = 64
@@ -105,6 +105,7 @@ def _walk(tree, path=()):
         (names.resnet(18), "resnet18_fcn32s", {}),
         (names.resnet(50), "resnet50_deeplab_largefov", {}),
         (names.resnet(101), "resnet101_deeplab_largefov", {}),
+        (names.caffe_resnet(101, conv1_bias=False), "resnet101_deeplab_aspp", {}),
         (names.mobilenet_v2(first_expand=False), "mobilenetv2_fcn32s", {}),
         (FIRST_EXPAND, "mobilenetv2_fcn32s", {"first_expand": True}),
         (
@@ -304,6 +305,35 @@ def test_scores_of_every_branch_are_taken(tmp_path, rng, vgg16_layers):
     for number in (1, 2):
         bias = layers[f"fc8_voc12_{number}"][1]
         np.testing.assert_array_equal(arrays[f"params/fc8_{number}/bias"], bias)
+
+
+@pytest.mark.parametrize("conv1_bias", [False, True])
+def test_caffe_resnet_comes_with_its_norms_its_strides_and_its_scores(tmp_path, rng, conv1_bias):
+    """DeepLab v2's: a batch norm is two layers, which count; its scores are numbered from 0."""
+    layers = draw_caffe_resnet(rng, 50, conv1_bias=conv1_bias)
+    for number in range(2):
+        bias = rng.random(21, np.float32)
+        layers[f"fc1_voc12_c{number}"] = [rng.random((21, 2048, 3, 3), np.float32), bias]
+    path = write_caffemodel(tmp_path / "net", layers)
+    arrays, metadata, _ = import_weights(path, "resnet50", head="own")
+    assert json.loads(metadata["requires"]) == {"stride_in_1x1": True}
+    assert json.loads(metadata["preprocess"]) == PREPROCESS["caffe"]
+    model = get_model("resnet50_deeplab_aspp", num_classes=21, fc6_rate=(6, 12), fc_channels=0)
+    assert {"/".join(path) for path, _ in _walk(shapes_of(model))} == set(arrays)
+
+    for path, at in (("conv1", "_conv1"), ("layer3_5/conv2", "4f_branch2b")):
+        mean, var, count = layers[f"bn{at}"]
+        folded = layers["conv1"][1] if conv1_bias and path == "conv1" else 0
+        leaves = {
+            name: arrays[f"batch_stats/backbone/{path}/norm/{name}"] for name in ("mean", "var")
+        }
+        np.testing.assert_allclose(leaves["mean"], mean / count - folded, atol=1e-6)
+        np.testing.assert_allclose(leaves["var"], var / count, rtol=1e-6)
+        for name, array in zip(("scale", "bias"), layers[f"scale{at}"], strict=True):
+            np.testing.assert_array_equal(arrays[f"params/backbone/{path}/norm/{name}"], array)
+    for number in range(2):
+        bias = layers[f"fc1_voc12_c{number}"][1]
+        np.testing.assert_array_equal(arrays[f"params/fc8_{number + 1}/bias"], bias)
 
 
 @pytest.mark.parametrize(

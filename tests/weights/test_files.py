@@ -65,11 +65,18 @@ def test_content_tells_the_kind_of_file(tmp_path, arrays, save, suffix):
 
 
 def test_caffe_blobs_get_torch_kind_of_names(tmp_path, rng):
-    mean, var, factor = (rng.normal(size=size).astype(np.float32) for size in (4, 4, 1))
+    mean, var, scale, shift = rng.normal(size=(4, 4)).astype(np.float32)
     kernel = rng.normal(size=(4, 1, 3, 3)).astype(np.float32)
-    layers = {"conv": [kernel], "bn": [mean, var, factor]}
+    count = np.array([4], np.float32)
+    layers = {"conv": [kernel], "bn": [mean * count, var * count, count], "scale": [scale, shift]}
     path = write_caffemodel(tmp_path / "net.safetensors", layers)
-    expected = {"conv.weight": kernel, "bn.weight": mean, "bn.bias": var, "bn.2": factor}
+    expected = {
+        "conv.weight": kernel,
+        "bn.running_mean": mean,
+        "bn.running_var": var,
+        "scale.weight": scale,
+        "scale.bias": shift,
+    }
     assert_same(read_weights(path), expected)
 
 
@@ -277,7 +284,8 @@ ORIGIN = {"workdir": "runs/a", "step": 7}
 def test_saved_network_says_all_that_it_takes_to_use_it(tmp_path):
     arrays = {"params/score_fr/bias": np.arange(2, dtype=np.float32)}
     model = {"name": "mobilenetv2_fcn8s", "strides": (1, 2, 2, 1, 2, 2, 1)}
-    requires = {"strides": (1, 2, 2, 1, 2, 2, 1), "activation": "relu"}
+    strides = (1, 2, 2, 1, 2, 2, 1)
+    requires = {"first_expand": True, "strides": strides, "activation": "relu"}
     metadata = make_metadata(
         "mobilenetv2",
         model=model,
@@ -302,6 +310,14 @@ def test_file_from_before_the_metadata_were_json_is_loaded(tmp_path):
     weights = load_weights(tmp_path / "a")
     assert weights.origin == facts | {"names": "caffe"}
     assert (weights.model, weights.labels, weights.requires) == ({}, None, {})
+
+
+def test_option_that_is_younger_than_a_file_is_as_it_was_then(tmp_path):
+    arrays = {"params/backbone/conv1/kernel": np.zeros((7, 7, 3, 4), np.float32)}
+    metadata = METADATA | {"network": "resnet50"}
+    for requires, expected in (("{}", False), ('{"stride_in_1x1": true}', True)):
+        write_safetensors(tmp_path / "a", arrays, metadata | {"requires": requires})
+        assert load_weights(tmp_path / "a").requires == {"stride_in_1x1": expected}
 
 
 def test_write_keeps_the_layout_of_a_transposed_array(tmp_path):

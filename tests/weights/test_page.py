@@ -14,7 +14,7 @@ from fcn_jax.weights.backbone_names import mobilenet_v2
 from fcn_jax.weights.whole_networks import WHOLE_NETWORKS, export_network
 from tests.conftest import shapes_of
 from tests.test_documents import commands_of
-from tests.weights.conftest import draw_vgg16, write_caffemodel
+from tests.weights.conftest import draw_caffe_resnet, draw_vgg16, write_caffemodel
 from tests.weights.test_exchange import draw
 from tests.weights.test_torch_file import make_tensor, write_pth
 
@@ -38,6 +38,8 @@ def home(tmp_path, monkeypatch, rng):
     """A folder with the files that the page takes for given."""
     monkeypatch.chdir(tmp_path)
     write_caffemodel(Path("VGG_ILSVRC_16_layers.caffemodel"), draw_vgg16(rng, fc_channels=16))
+    layers = draw_caffe_resnet(rng, 101, conv1_bias=False)
+    write_caffemodel(Path("ResNet-101-model.caffemodel"), layers)
     save_file(draw(mobilenet_v2(first_expand=False), rng), "mobilenet_v2.safetensors")
     name = "resnet50_deeplabv3_torchvision"
     model = get_model(**WHOLE_NETWORKS[name].model, num_classes=21)
@@ -56,5 +58,5 @@ def test_commands_of_the_page(home):
         if words[0] == "predict":
             words.append("--size_multiple=8")  # or it would be padded to that of a photo
         assert door.main(words, experiments_dir=EXPERIMENTS) == 0, words
-    assert len(list((home / "weights").iterdir())) == 4
+    assert len(list((home / "weights").iterdir())) == 5
     assert {file.parent.name for file in (home / "masks").rglob("a.*")} == {"masks", "overlays"}
