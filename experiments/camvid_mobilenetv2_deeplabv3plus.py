@@ -4,7 +4,7 @@ Source:  Chen et al. 2018 for the head, Sandler et al. 2018 for the backbone; th
          see experiments/_imagenet.py.
 Run:     python launch.py train --config=camvid_mobilenetv2_deeplabv3plus \
              --workdir=runs/camvid_mobilenetv2_deeplabv3plus --config.data.source_dir=CamVid
-Expects: not yet run.
+Expects: mean IoU 0.683 and 0.686 (two seeds), see docs/results.md.
 Differs: the head's 3x3 convolutions are separable, and it has no norm; it learns faster, and the
          backbone more slowly, than in the other experiments on these images.
 """
