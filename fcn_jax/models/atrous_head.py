@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fcn_jax.errors import UserError
 from fcn_jax.models.blob import Blob
 from fcn_jax.models.head import AUXILIARY, Auxiliary, Head
-from fcn_jax.models.layers import BilinearUpscore, Conv, Crop, NormSpec, Stretch
+from fcn_jax.models.layers import BilinearUpscore, Conv, Crop, Extend, NormSpec, Stretch
 from fcn_jax.ops.geometry import Window, same
 from fcn_jax.ops.upsample import align_corners
 
@@ -91,6 +91,8 @@ class AtrousHead(Head):
         """
         if self.upsampling == "half_pixel":
             return Stretch(name=f"{name}_stretch")(blob, onto)
+        if blob.start > onto.start:  # TensorFlow's padding
+            blob = Extend(name=f"{name}_extend")(blob)
         factor = int(blob.stride / onto.stride)
         if factor > 1:
             blob = BilinearUpscore(align_corners(factor), name=f"{name}_interp")(blob)

@@ -2,7 +2,7 @@
 
 Source: Tan and Le 2019, Table 1, without squeeze-and-excitation and with ReLU6, as
 efficientnet_lite_builder.py of tensorflow/tpu has it, and its preprocessing; padding is the same on
-both sides. There is no drop connect.
+both sides unless `tf_padding` says otherwise. There is no drop connect.
 """
 
 from dataclasses import KW_ONLY

@@ -4,14 +4,15 @@ Source: Sandler et al. 2018, Sec. 3.3 and Table 1.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY
 
 import flax.linen as nn
 from jaxtyping import Array, Int, Num
 
 from fcn_jax.models.blob import Blob
-from fcn_jax.models.layers import Conv, Fuse, NormSpec, run_stage
+from fcn_jax.models.layers import Conv, Fill, Fuse, NormSpec, run_stage
 from fcn_jax.models.preprocess import TORCHVISION, Preprocess
-from fcn_jax.ops.geometry import Window, hole_algorithm, same
+from fcn_jax.ops.geometry import Hole, Window, hole_algorithm, one_sided, same
 from fcn_jax.ops.papers import Stage, scale_channels
 
 
@@ -61,7 +62,7 @@ class InvertedResiduals(nn.Module):
 
     `run` maps images to features: the image as `["data"]`, then the last bottleneck at each stride,
     and last `["conv_last"]`, or the last bottleneck where there is none. Unit i of every map is
-    centred on pixel i * stride.
+    centred on pixel i * stride; with `tf_padding`, on pixel (i + 1) * stride - 1.
 
     `zoo.common_options` explains width (here channels go by `scale_channels`), norm, preprocess,
     dtype and remat.
@@ -72,6 +73,9 @@ class InvertedResiduals(nn.Module):
             pixel. torchvision's round down, which makes no difference where the size is 32 k + 1.
         conv_last: Whether the 1x1 convolution to 1280 channels ends the network; a width below 1
             leaves it as it is (Sec. 6.1), and a DeepLab head stands on the layer before (Sec. 6.3).
+        tf_padding: Whether strided layers are padded as TensorFlow pads even sizes, a pixel less
+            before than behind, as weights of TensorFlow saw images of 224 pixels. Images are filled
+            up behind, to multiples of the output stride.
     """
 
     width: float = 1.0
@@ -82,6 +86,8 @@ class InvertedResiduals(nn.Module):
     output_stride: int = 32
     ceil: bool = False
     conv_last: bool = True
+    _: KW_ONLY
+    tf_padding: bool = False
 
     def run(
         self,
@@ -108,9 +114,11 @@ class InvertedResiduals(nn.Module):
         first, *holes = hole_algorithm((2, *strides), self.output_stride)
         blob = Blob.of_images(self.preprocess(images, self.dtype), sizes=sizes)
         features = {"data": blob}
+        if self.tf_padding:
+            blob = Fill(self.output_stride, name="fill")(blob)
         blob = Conv(
             scale_channels(32, self.width),
-            same(3, stride=first.stride, rate=first.rate, ceil=self.ceil),
+            self.window(3, first),
             norm=self.norm,
             activation=activation,
             name="conv0",
@@ -120,7 +128,7 @@ class InvertedResiduals(nn.Module):
         taps = [bool(after > 1) for after in (*strides[1:], 1)]
         for stage, stride, hole, is_tap in zip(stages, strides, holes, taps, strict=True):
             channels = scale_channels(stage.channels, self.width)
-            window = same(stage.kernel, stride=hole.stride, rate=hole.rate, ceil=self.ceil)
+            window = self.window(stage.kernel, hole)
             for index in range(stage.repeats):
                 number += 1
                 bottleneck = Bottleneck(
@@ -150,3 +158,9 @@ class InvertedResiduals(nn.Module):
             )(blob, train=train)
         features[last] = blob
         return features
+
+    def window(self, kernel: int, hole: Hole) -> Window:
+        """Returns the window of a layer that the table gives a stride."""
+        if self.tf_padding and hole.stride > 1:
+            return one_sided(kernel, stride=hole.stride)
+        return same(kernel, stride=hole.stride, rate=hole.rate, ceil=self.ceil)

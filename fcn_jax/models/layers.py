@@ -227,6 +227,27 @@ class Scale(nn.Module):
         return blob.replace(maps=blob.maps * self.factor)
 
 
+class Fill(nn.Module):
+    """Adds zeros behind a map, up to a multiple of so many units; from then on they are image."""
+
+    multiple: int
+
+    def __call__(self, blob: Blob) -> Blob:
+        height, width = (-size % self.multiple for size in blob.maps.shape[1:3])
+        maps = jnp.pad(blob.maps, ((0, 0), (0, height), (0, width), (0, 0)))
+        if blob.sizes is None:
+            return blob.replace(maps=maps)
+        return blob.replace(maps=maps, sizes=-(-blob.sizes // self.multiple) * self.multiple)
+
+
+class Extend(nn.Module):
+    """Repeats the first units of a map once more before them."""
+
+    def __call__(self, blob: Blob) -> Blob:
+        maps = jnp.pad(blob.maps, ((0, 0), (1, 0), (1, 0), (0, 0)), mode="edge")
+        return blob.then(geometry.Crop(-1), maps)
+
+
 class Crop(nn.Module):
     """Cuts a blob to the size of a reference of the same stride.
 

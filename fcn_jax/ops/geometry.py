@@ -53,7 +53,10 @@ class Upscore(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """Drops `offset` pixels at the beginning; where it ends does not move any position."""
+    """Drops `offset` pixels at the beginning, or adds some where that is negative.
+
+    Where it ends does not move any position.
+    """
 
     offset: int
 
@@ -69,6 +72,15 @@ def same(kernel: int, *, stride: int = 1, rate: int = 1, ceil: bool = False) -> 
     one more.
     """
     return Window(kernel, stride, pad=-(-rate * (kernel - 1) // 2), rate=rate, ceil=ceil)
+
+
+def one_sided(kernel: int, *, stride: int) -> Window:
+    """Returns TensorFlow's window for an odd kernel where the size is a multiple of the stride, 2.
+
+    It has as many units as `same` has there, and a zero less before the first: they lie a pixel
+    further on.
+    """
+    return Window(kernel, stride, pad=(kernel - stride) // 2, ceil=True)
 
 
 Layer = Window | Upscore | Crop | WholeImage

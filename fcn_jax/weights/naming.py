@@ -29,7 +29,8 @@ NORM_EPSILON, TENSORFLOW_EPSILON = 1e-5, 1e-3
 # even.
 TENSORFLOW_PADDING = (
     "it was trained with TensorFlow's padding: this network is the same at sizes 32 k + 1 (225, "
-    "513), and at others its units lie on other pixels"
+    "513), and with --config.model.tf_padding=True at multiples of 32; otherwise its units lie on "
+    "other pixels"
 )
 
 

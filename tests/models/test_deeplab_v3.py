@@ -13,7 +13,14 @@ from fcn_jax.models.deeplab_v3 import DeepLabV3
 from fcn_jax.models.head import AUXILIARY
 from fcn_jax.models.layer_table import layer_table
 from fcn_jax.models.networks import Network, deeplab_v3
-from fcn_jax.models.zoo import DEEPLAB_V3PLUS, RESNET18, build, get_model
+from fcn_jax.models.zoo import (
+    DEEPLAB_V3PLUS,
+    MOBILENETV2_DEEPLAB,
+    MOBILENETV2_V3,
+    RESNET18,
+    build,
+    get_model,
+)
 from tests import oracles
 from tests.conftest import shapes_of
 
@@ -140,9 +147,15 @@ def test_every_unit_sees_the_whole_image():
 # A small backbone, whose programs compile sooner than those of any network of the table.
 TINY_V3PLUS = Network(RESNET18, DEEPLAB_V3PLUS, deeplab_v3)
 TINY_TORCHVISION = Network(RESNET18, DeepLabV3, partial(deeplab_v3, upsampling="half_pixel"))
+TF_MOBILENETV2 = partial(MOBILENETV2_DEEPLAB, tf_padding=True)
+TINY_TENSORFLOW = Network(TF_MOBILENETV2, DEEPLAB_V3PLUS, MOBILENETV2_V3)
 
 
-@pytest.mark.parametrize("network", [TINY_V3PLUS, TINY_TORCHVISION], ids=["v3plus", "torchvision"])
+@pytest.mark.parametrize(
+    "network",
+    [TINY_V3PLUS, TINY_TORCHVISION, TINY_TENSORFLOW],
+    ids=["v3plus", "torchvision", "tensorflow"],
+)
 def test_padding_that_is_told_apart_changes_nothing(rng, draw_variables, network):
     model = build(network, num_classes=5, width=1 / 16, head_channels=8)
     variables = draw_variables(model)

@@ -1,5 +1,7 @@
 """MobileNetV2: its layers in numpy, its sizes, and the hole algorithm."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from fcn_jax.models.mobilenet import MobileNetV2
 from fcn_jax.models.zoo import get_model
 from fcn_jax.ops.papers import scale_channels
 from tests import oracles
+from tests.conftest import shapes_of
 
 pytestmark = pytest.mark.usefixtures("plain_conv")
 
@@ -53,8 +56,10 @@ def _features(model, variables, images):
 # --- numbers ----------------------------------------------------------------------------------
 
 
-def _mobilenet_by_hand(variables, images, actual):
+def _mobilenet_by_hand(variables, images, actual, *, tf_padding=False):
     """Runs torchvision's MobileNetV2 in numpy, with or without an expansion in bottleneck1.
+
+    With `tf_padding`, TensorFlow's, at sizes that are multiples of 32.
 
     Every layer gets what the network itself made of the layers before: random layers double a
     rounding error every third time, which after 53 of them would hide a small mistake.
@@ -69,6 +74,10 @@ def _mobilenet_by_hand(variables, images, actual):
         layer, stats = variables["params"], variables["batch_stats"]
         for key in path.split("/"):
             layer, stats = layer[key], stats[key]
+        if tf_padding and options.get("stride") == 2:
+            # "SAME" of an even size: of 3 - 2 zeros the smaller half, none, stands before.
+            blob = np.pad(blob, ((0, 0), (0, 1), (0, 1), (0, 0)))
+            options["pad"] = 0
         blob = oracles.conv(blob, layer["kernel"], **options)
         blob = (blob - stats["norm"]["mean"]) / np.sqrt(stats["norm"]["var"] + 1e-5)
         blob = blob * layer["norm"]["scale"] + layer["norm"]["bias"]
@@ -89,15 +98,21 @@ def _mobilenet_by_hand(variables, images, actual):
     return expected
 
 
-@pytest.mark.parametrize("first_expand", [False, True])
-def test_mobilenetv2_matches_numpy_layer_by_layer(rng, draw_variables, run_blobs, first_expand):
-    model = MobileNetV2(width=0.35, first_expand=first_expand)
+@pytest.mark.parametrize(
+    ("first_expand", "tf_padding", "size"),
+    [(False, False, (97, 143)), (True, False, (97, 143)), (False, True, (96, 160))],
+)
+def test_mobilenetv2_matches_numpy_layer_by_layer(
+    rng, draw_variables, run_blobs, first_expand, tf_padding, size
+):
+    model = MobileNetV2(width=0.35, first_expand=first_expand, tf_padding=tf_padding)
     variables = draw_variables(model)
     assert ("expand" in variables["params"]["bottleneck1"]) == first_expand
-    images = rng.integers(0, 256, (1, 97, 143, 3)).astype(np.float32)
+    images = rng.integers(0, 256, (1, *size, 3)).astype(np.float32)
     actual, _ = run_blobs(model, variables, images)
+    actual.pop("fill", None)
     variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
-    expected = _mobilenet_by_hand(variables, images, actual)
+    expected = _mobilenet_by_hand(variables, images, actual, tf_padding=tf_padding)
     assert list(actual) == list(expected)
     for name, values in expected.items():
         assert actual[name].shape == values.shape, name
@@ -121,6 +136,30 @@ def test_features_are_the_image_and_the_last_bottlenecks_at_each_stride():
         ("bottleneck13", 16, 0, (2, 4, 7, 96)),
         ("conv_last", 32, 0, (2, 2, 4, 1280)),
     ]
+
+
+@pytest.mark.parametrize("output_stride", [32, 8])
+def test_with_tensorflows_padding_units_lie_on_the_last_pixels_of_their_cells(output_stride):
+    model = MobileNetV2(width=WIDTH, output_stride=output_stride, tf_padding=True)
+    for name, blob in _blobs(model, 50, 97).items():
+        if name != "data":
+            stride = min(STRIDES.get(name, 32), output_stride)
+            assert (blob.stride, blob.start) == (stride, stride - 1)
+            filled = [-(-size // output_stride) * output_stride for size in (50, 97)]
+            assert blob.maps.shape[1:3] == tuple(size // stride for size in filled)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 71)])
+@pytest.mark.parametrize("head", ["deeplab_largefov", "deeplabv3", "deeplabv3plus"])
+def test_with_tensorflows_padding_scores_reach_over_the_whole_image(head, size):
+    """A score that is the same at every unit is the same at every pixel, the first ones too."""
+    options = {"fc_channels": 4} if head == "deeplab_largefov" else {"head_channels": 4}
+    model = get_model(f"mobilenetv2_{head}", num_classes=2, width=0.1, tf_padding=True, **options)
+    variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes_of(model))
+    layer = "fc8" if head == "deeplab_largefov" else "logits"
+    variables["params"][layer]["bias"] = jnp.array([3.0, -5.0])
+    logits = jax.jit(partial(model.apply, train=False))(variables, jnp.ones((1, *size, 3)))
+    np.testing.assert_allclose(logits, np.broadcast_to([3.0, -5.0], (1, *size, 2)), rtol=1e-6)
 
 
 def test_without_its_last_convolution_the_network_ends_at_bottleneck17():

@@ -15,6 +15,7 @@ from fcn_jax.ops.geometry import (
     coord_map,
     crop_offset,
     field_size,
+    one_sided,
     output_size,
     receptive_field,
     stride_and_start,
@@ -121,6 +122,17 @@ def test_output_size_of_convolution_matches_count_of_windows(kernel, stride, pad
     for size in range(max(1, layer.extent - 2 * pad), 20):
         count = oracles.conv_size(size, kernel=kernel, stride=stride, pad=pad, rate=rate)
         assert output_size(layer, size) == count, size
+
+
+@pytest.mark.parametrize("size", [2, 8, 30, 224])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_one_sided_window_is_tensorflows_same_at_even_sizes(kernel, size):
+    """As tf.nn's notes on padding have it: out = ceil(in / stride), the odd zero is behind."""
+    units = -(-size // 2)
+    total = (units - 1) * 2 + kernel - size
+    window = one_sided(kernel, stride=2)
+    assert output_size(window, size) == units
+    assert window.padding == (total // 2, total - total // 2)
 
 
 def test_caffe_pooling_drops_a_window_that_starts_in_the_far_padding():
