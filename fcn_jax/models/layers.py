@@ -233,7 +233,13 @@ class Fill(nn.Module):
     multiple: int
 
     def __call__(self, blob: Blob) -> Blob:
-        height, width = (-size % self.multiple for size in blob.maps.shape[1:3])
+        size = blob.maps.shape[1:3]
+        if geometry.is_symbolic(*size):
+            raise UserError(
+                f"{self.name}: the image is filled up to a multiple of {self.multiple} pixels, so "
+                "its size cannot be symbolic; give height and width as numbers"
+            )
+        height, width = (-length % self.multiple for length in size)
         maps = jnp.pad(blob.maps, ((0, 0), (0, height), (0, width), (0, 0)))
         if blob.sizes is None:
             return blob.replace(maps=maps)

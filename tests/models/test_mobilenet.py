@@ -149,6 +149,16 @@ def test_with_tensorflows_padding_units_lie_on_the_last_pixels_of_their_cells(ou
             assert blob.maps.shape[1:3] == tuple(size // stride for size in filled)
 
 
+def test_with_tensorflows_padding_a_symbolic_size_is_refused_with_what_to_do():
+    model = MobileNetV2(width=WIDTH, tf_padding=True)
+    height, width = jax.export.symbolic_shape("h, w")
+    with pytest.raises(ValueError, match="multiple of 32 .* cannot be symbolic; give height and"):
+        jax.eval_shape(
+            lambda images: model.init(jax.random.key(0), images, train=False),
+            jax.ShapeDtypeStruct((1, height, width, 3), "float32"),
+        )
+
+
 @pytest.mark.parametrize("size", [(64, 96), (50, 71)])
 @pytest.mark.parametrize("head", ["deeplab_largefov", "deeplabv3", "deeplabv3plus"])
 def test_with_tensorflows_padding_scores_reach_over_the_whole_image(head, size):
