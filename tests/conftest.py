@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from math import prod
 
 from tests import annotations
@@ -16,6 +17,14 @@ import pytest
 # Traces make millions of objects, few of which are rubbish: looking through them as often as Python
 # does by itself takes about a tenth of the session.
 gc.set_threshold(50_000)
+
+# `nohup`, and a shell that starts something in the background, make it ignore what tests send.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # Before the backend starts. A jax that knows only one CPU device still runs most tests.
 jax.config.update("jax_num_cpu_devices", 4)
