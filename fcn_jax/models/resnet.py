@@ -147,9 +147,11 @@ class ResNet(nn.Module):
             factor: Factor of the block's rates.
             is_first: Whether the block is the first of its stage, which has the stride.
         """
-        stride, ceil = (hole.stride, self.ceil) if is_first else (1, False)
+        stride, rate, ceil = 1, hole.rate_after, False
+        if is_first:
+            stride, rate, ceil = hole.stride, hole.rate, self.ceil
         after = same(3, rate=hole.rate_after * factor)
-        strided = same(3, stride=stride, rate=hole.rate * factor, ceil=ceil) if is_first else after
+        strided = same(3, stride=stride, rate=rate * factor, ceil=ceil)
         if self.depth not in RESNET_BOTTLENECKS:
             return strided, after
         if self.stride_in_1x1:

@@ -15,11 +15,6 @@ REQUIRED_OPTIONS: Mapping[str, dict[str, Any]] = {
     **{f"resnet{depth}": {"stride_in_1x1": False} for depth in papers.RESNET_BOTTLENECKS},
 }
 
-# What Caffe's names say beside it.
-CAFFE_OPTIONS: Mapping[str, dict[str, Any]] = {
-    f"resnet{depth}": {"stride_in_1x1": True} for depth in papers.RESNET_BOTTLENECKS
-}
-
 # The Caffe net expands in its first bottleneck too, and only there do the arrays show which of the
 # two it is; besides, its fourth stride is one stage later, and it has ReLU. Its weights are handed
 # on under torchvision's names.
@@ -37,8 +32,8 @@ def find_requires(
         origin: Whose names they had.
     """
     requires = dict(REQUIRED_OPTIONS.get(network, {}))
-    if origin == CAFFE:
-        requires |= CAFFE_OPTIONS.get(network, {})
+    if "stride_in_1x1" in requires:
+        requires["stride_in_1x1"] = origin == CAFFE
     if network == "mobilenetv2" and "params/backbone/bottleneck1/expand/kernel" in arrays:
         # Hugging Face's network has an option for the expansion, and nothing else is changed by it.
         return requires | {"first_expand": True} if origin == HUGGING_FACE else CAFFE_MOBILENET
